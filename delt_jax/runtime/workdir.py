@@ -1,0 +1,73 @@
+"""The work directory: where everything of a run lies, and writes that are whole or not there."""
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+from delt_jax.errors import InputError
+
+
+class WorkDir:
+    """Paths of one run (README, "What comes out", is the contract) and atomic writes into it."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = pathlib.Path(path)
+        self.config_json = self.path / "config.json"
+        self.metrics_jsonl = self.path / "metrics.jsonl"
+        self.teacher = self.path / "teacher"
+        self.ranking_csv = self.path / "ranking.csv"
+        self.selection_csv = self.path / "selection.csv"
+        self.synthesis = self.path / "synthesis"
+        self.schedule_json = self.synthesis / "schedule.json"
+        self.distilled = self.path / "distilled"
+        self.labels = self.path / "labels"
+        self.evaluation = self.path / "evaluation"
+        self.results_json = self.path / "results.json"
+        self.report_html = self.path / "report.html"
+        self.stages = self.path / "stages"
+
+    def create(self) -> None:
+        """Makes the folder; raises `InputError` where it cannot be made or written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"workdir {str(self.path)!r}: cannot write there ({error.strerror or error}); "
+                "expected a folder that exists or can be made"
+            ) from error
+
+    def write_bytes(self, path: pathlib.Path, data: bytes) -> None:
+        """Writes `data` under a temporary name beside `path`, syncs it, renames it into place."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_text(self, path: pathlib.Path, text: str) -> None:
+        """`write_bytes` of UTF-8 text."""
+        self.write_bytes(path, text.encode())
+
+    def write_json(self, path: pathlib.Path, value: Any) -> None:
+        """`write_text` of indented JSON."""
+        self.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, path: pathlib.Path) -> Any:
+        """Reads JSON; raises `InputError` naming the file where it is absent or broken."""
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(
+                f"{path}: not there; expected the result of an earlier stage"
+            ) from None
+        except ValueError as error:
+            raise InputError(f"{path}: not valid JSON ({error}); delete it to remake it") from None

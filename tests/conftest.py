@@ -1,0 +1,100 @@
+"""Fixtures that every test may use."""
+
+import importlib
+import os
+import pathlib
+import warnings
+
+# Before jax is imported: four devices on one CPU, for the tests that map over devices.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+# Many tests run the same programs: compiled once, kept in pytest's own cache for the next time too.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+
+TESTS = pathlib.Path(__file__).parent
+REQUIRE_TORCH = os.environ.get("DELT_REQUIRE_TORCH") == "1"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--goldens",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a further folder of golden .npz files in the format of tests/goldens (repeatable)",
+    )
+
+
+def pytest_configure(config):
+    if hasattr(config, "cache"):
+        folder = str(config.cache.mkdir("compiled"))
+        jax.config.update("jax_compilation_cache_dir", folder)
+
+
+def golden_files(config, prefix_kd: bool) -> list[pathlib.Path]:
+    """Golden files of tests/goldens and of every --goldens folder: student (kd_*) or recovery."""
+    folders = [TESTS / "goldens", *map(pathlib.Path, config.getoption("--goldens"))]
+    files = [file for folder in folders for file in sorted(folder.glob("*.npz"))]
+    return [file for file in files if file.name.startswith("kd_") == prefix_kd]
+
+
+def pytest_generate_tests(metafunc):
+    for argument, prefix_kd in (("recovery_golden", False), ("student_golden", True)):
+        if argument in metafunc.fixturenames:
+            files = golden_files(metafunc.config, prefix_kd)
+            metafunc.parametrize(argument, files, ids=[file.stem for file in files])
+
+
+@pytest.fixture
+def x64():
+    """Runs the test with 64-bit types."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The folder of real data beside the checkout; skips where it is absent."""
+    folder = TESTS.parent.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/data with real data is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    """torchvision, also where it was installed without its compiled operators."""
+    torch = pytest.importorskip("torch")
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError:
+        # A torchvision of another build has no nms; its models and transforms need only the schema.
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torchvision_libraries.append(library)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("torchvision")
+    except ImportError:
+        pytest.skip("torchvision is not installed")
+
+
+torchvision_libraries: list[object] = []  # a torch.library lives as long as its object
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Under DELT_REQUIRE_TORCH=1 (CI) a parity test that was skipped is a failure."""
+    report = yield
+    if REQUIRE_TORCH and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if any(name in reason for name in ("torch", "timm")):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid}: skipped, but DELT_REQUIRE_TORCH=1: {reason}"
+    return report

@@ -1,0 +1,50 @@
+"""Checkpoints: what was saved comes back, the latest that is whole wins."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from delt_jax.runtime.checkpoint import KEEP, Checkpointer
+
+
+def tree(value):
+    return {"images": jnp.full((2, 3), value, jnp.float32), "t": np.int32(value)}
+
+
+def test_latest_comes_back_bit_for_bit(tmp_path):
+    with Checkpointer(tmp_path / "state") as checkpointer:
+        assert checkpointer.restore_latest(tree(0)) is None
+        checkpointer.save(10, tree(1.5))
+        checkpointer.save(20, tree(2.5))
+    with Checkpointer(tmp_path / "state") as checkpointer:
+        found = checkpointer.restore_latest(tree(0))
+    assert found is not None
+    step, restored = found
+    assert step == 20
+    np.testing.assert_array_equal(restored["images"], np.full((2, 3), 2.5, np.float32))
+    assert restored["t"] == 2 and restored["t"].dtype == np.int32
+
+
+def test_old_checkpoints_are_removed(tmp_path):
+    with Checkpointer(tmp_path) as checkpointer:
+        for step in range(5):
+            checkpointer.save(step, tree(step))
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(5))[-KEEP:]
+
+
+def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, tree(1))
+        checkpointer.save(2, tree(2))
+    for file in (tmp_path / "2").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with Checkpointer(tmp_path) as checkpointer:
+        found = checkpointer.restore_latest(tree(0))
+    assert found is not None and found[0] == 1
+    assert "checkpoint 2" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_other_shapes_is_passed_over(tmp_path):
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, tree(1))
+        assert checkpointer.restore_latest({"images": jnp.zeros((2, 4)), "t": np.int32(0)}) is None

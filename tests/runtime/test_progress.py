@@ -1,0 +1,30 @@
+"""Progress in a log: done, rate, time left."""
+
+from delt_jax.runtime import progress
+from delt_jax.runtime.progress import Progress
+
+
+def test_a_log_shows_done_rate_and_time_left(capsys, monkeypatch):
+    clock = iter([0.0, 10.0, 10.0, 20.0, 20.0, 20.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with Progress(1000, "synthesize", "image-iterations", done=200) as bar:
+        bar.advance(100, loss=0.25)
+        bar.advance(700, loss=0.125)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == (
+        "synthesize: 300/1,000 image-iterations, 10/s, 1 min 10 s left loss 0.25"
+    )
+    assert second.startswith("synthesize: 1,000/1,000 image-iterations, 40/s, 20 s loss 0.125")
+
+
+def test_work_that_ends_at_once_prints_nothing(capsys):
+    with Progress(3, "select") as bar:
+        bar.advance(3)
+    assert capsys.readouterr().err == ""
+
+
+def test_durations_read_well():
+    assert progress._duration(59.4) == "59 s"
+    assert progress._duration(61) == "1 min 01 s"
+    assert progress._duration(7260) == "2 h 01 min"
+    assert progress._duration(float("inf")) == "unknown time"
