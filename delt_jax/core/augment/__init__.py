@@ -1,0 +1,1 @@
+"""Image augmentations on the device, key first."""
