@@ -1,0 +1,170 @@
+"""Sources that lie in memory: NumPy archives and the digits of scikit-learn."""
+
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+from PIL import Image
+
+from delt_jax.errors import InputError
+
+DIGITS_TEST_IMAGES = 297  # leaves 1,500 to train on
+DIGITS_SPLIT_SEED = 0
+
+
+class ArraySource:
+    """Images held as one array; see `delt_jax.data.sources.ImageSource`."""
+
+    def __init__(
+        self,
+        images: UInt8[np.ndarray, "n h w 3"],
+        labels: Int64[np.ndarray, " n"],
+        class_names: Sequence[str],
+    ):
+        self._images = images
+        self.labels = labels
+        self.class_names = tuple(class_names)
+        width = max(5, len(str(len(images) - 1)))
+        folders = [name.replace("/", "_").replace("\\", "_") for name in self.class_names]
+        # The index alone makes a name unique; the class comes first, as in an ImageFolder.
+        self.names = tuple(
+            f"{folders[label]}/{index:0{width}d}.png" for index, label in enumerate(labels)
+        )
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        return self._images[index]
+
+
+def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None) -> ArraySource:
+    """Opens one split of a NumPy archive.
+
+    Args:
+      path: an `.npz` with `x_train`, `y_train`, `x_test`, `y_test` and, if it likes, `class_names`
+        (strings). Images are uint8 of shape `[n, h, w, 3]` or, grey, `[n, h, w]` or `[n, h, w, 1]`;
+        labels are integers from 0, `[n]` or `[n, 1]`.
+      split: "train" or "test".
+      class_names: names to use where the archive has none; None names classes by their number.
+
+    Raises:
+      InputError: for anything else, naming the array.
+    """
+    keys = (f"x_{split}", f"y_{split}")
+    if not zipfile.is_zipfile(path):  # np.load would leave such a file open
+        raise InputError(f"{path}: cannot be read as an .npz archive (damaged, or something else)")
+    try:
+        # allow_pickle=False: an archive from elsewhere cannot run code.
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in (*keys, "y_train") if key not in archive]
+            if missing:
+                raise InputError(
+                    f"{path}: no array {missing[0]!r}, found {', '.join(archive) or 'none'}; "
+                    "expected x_train, y_train, x_test, y_test"
+                )
+            images, labels = archive[keys[0]], archive[keys[1]]
+            train_labels = archive["y_train"]
+            if "class_names" in archive:
+                class_names = tuple(map(str, archive["class_names"].ravel()))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read as an .npz archive ({error})") from error
+    images = _rgb(images, f"{path}: {keys[0]}")
+    labels = _class_labels(labels, f"{path}: {keys[1]}")
+    train_labels = _class_labels(train_labels, f"{path}: y_train")
+    if len(labels) != len(images):
+        raise InputError(
+            f"{path}: {keys[0]} holds {len(images)} images but {keys[1]} {len(labels)} labels"
+        )
+    if class_names is None:
+        class_names = tuple(map(str, range(int(train_labels.max()) + 1)))
+    if labels.max() >= len(class_names):
+        index = int(labels.argmax())
+        raise InputError(
+            f"{path}: {keys[1]}[{index}] is {labels[index]}; expected a label from 0 to "
+            f"{len(class_names) - 1}"
+        )
+    return ArraySource(images, labels, class_names)
+
+
+def open_digits(split: str, image_size: int) -> ArraySource:
+    """Opens the 8 x 8 digits of scikit-learn, as RGB of the side asked for.
+
+    1,797 images by 43 writers; ours is a fixed stratified split into 1,500 and 297.
+
+    Args:
+      split: "train" or "test".
+      image_size: the side in pixels; upscaled bilinearly.
+    """
+    from sklearn.datasets import load_digits  # slow to import, and only this source needs it
+
+    ink, targets = load_digits(return_X_y=True)  # ink [1797, 64], from 0 to 16
+    labels = targets.astype(np.int64)
+    in_test = stratified_test_mask(labels, DIGITS_TEST_IMAGES, DIGITS_SPLIT_SEED)
+    chosen = np.flatnonzero(in_test if split == "test" else ~in_test)
+    grey = np.rint(ink[chosen].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    side = (image_size, image_size)
+    images = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(image).resize(side, Image.Resampling.BILINEAR).convert("RGB")
+            )
+            for image in grey
+        ]
+    )
+    return ArraySource(images, labels[chosen], tuple("0123456789"))
+
+
+def stratified_test_mask(
+    labels: Int64[np.ndarray, " n"], test_images: int, seed: int
+) -> Bool[np.ndarray, " n"]:
+    """Draws a test set in which every class has its share, to within one image.
+
+    Args:
+      labels: class of each image.
+      test_images: how many to draw altogether.
+      seed: of the draw. NumPy's legacy generator, whose streams are frozen, draws.
+
+    Returns:
+      A boolean mask of shape `[n]`, true for the test set.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts * (test_images / len(labels))
+    quotas = np.floor(shares).astype(int)
+    # The largest remainders get the images that flooring left over.
+    for position in np.argsort(quotas - shares, kind="stable")[: test_images - quotas.sum()]:
+        quotas[position] += 1
+    random = np.random.RandomState(seed)
+    mask = np.zeros(len(labels), bool)
+    for label, quota in zip(classes, quotas, strict=True):
+        mask[random.permutation(np.flatnonzero(labels == label))[:quota]] = True
+    return mask
+
+
+def _rgb(images: np.ndarray, what: str) -> UInt8[np.ndarray, "n h w 3"]:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise InputError(
+            f"{what} has shape {images.shape}; expected [n, h, w, 3], [n, h, w, 1] or [n, h, w]"
+        )
+    if images.dtype != np.uint8:
+        raise InputError(f"{what} has dtype {images.dtype}; expected uint8 (0 to 255)")
+    return images if images.shape[-1] == 3 else np.broadcast_to(images, (*images.shape[:3], 3))
+
+
+def _class_labels(labels: np.ndarray, what: str) -> Int64[np.ndarray, " n"]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not labels.size:
+        raise InputError(
+            f"{what} has shape {labels.shape} and dtype {labels.dtype}; expected integers [n]"
+        )
+    if labels.min() < 0:
+        index = int(labels.argmin())
+        raise InputError(f"{what}[{index}] is {labels[index]}; expected a label from 0")
+    return labels.astype(np.int64)

@@ -1,0 +1,159 @@
+"""The table of data sets: the facts of each that no array says of itself."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+
+from delt_jax.errors import InputError
+
+Channels = tuple[float, float, float]  # one number per channel, red green blue, of pixels in [0, 1]
+
+# The statistics nearly everybody normalises ImageNet with (pytorch/examples imagenet/main.py). The
+# published method ranks and evaluates *every* data set with them (data_selection.py at f2f81ca).
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """What is known of a data set before a byte of it is read.
+
+    Attributes:
+      name: what the config calls it.
+      num_classes: how many classes there are.
+      image_size: S, the side in pixels that teacher and students see.
+      mean: mean per channel of pixels in [0, 1].
+      std: standard deviation per channel of pixels in [0, 1].
+      class_names: in label order, for sources that carry no names; None where each source brings
+        its own.
+      tfds_name: name in TensorFlow Datasets; None where it has none.
+      train_split: name of the training split there.
+      test_split: name of the split there that is evaluated on.
+      randaugment: (magnitude, operations) of the students' RandAugment.
+    """
+
+    name: str
+    num_classes: int
+    image_size: int
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+    class_names: tuple[str, ...] | None = None
+    tfds_name: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+    randaugment: tuple[int, int] = (6, 2)
+
+
+# RandAugment as DELT was evaluated: CIFAR-10 m 5 n 4, Tiny-ImageNet m 4 n 3, ImageNet and its
+# subsets m 6 n 2. Ours for digits and CIFAR-100: that of CIFAR-10, whose image size they share.
+_ALL = (
+    DatasetSpec(
+        name="digits",
+        num_classes=10,
+        image_size=32,
+        # Measured on our 1,500 training images as they are served (tests/data/test_specs.py).
+        mean=(0.3061, 0.3061, 0.3061),
+        std=(0.3239, 0.3239, 0.3239),
+        class_names=tuple("0123456789"),
+        randaugment=(5, 4),
+    ),
+    DatasetSpec(
+        name="cifar10",
+        num_classes=10,
+        image_size=32,
+        # kuangliu/pytorch-cifar main.py. Its std is the mean over images of each image's own std
+        # (over all pixels it is .2470 .2435 .2616), but it is what published teachers were fed.
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+        class_names=(
+            *("airplane", "automobile", "bird", "cat", "deer"),
+            *("dog", "frog", "horse", "ship", "truck"),
+        ),
+        tfds_name="cifar10",
+        randaugment=(5, 4),
+    ),
+    DatasetSpec(
+        name="cifar100",
+        num_classes=100,
+        image_size=32,
+        # weiaicunzai/pytorch-cifar100 conf/global_settings.py.
+        mean=(0.5071, 0.4865, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+        tfds_name="cifar100",
+        randaugment=(5, 4),
+    ),
+    DatasetSpec(
+        name="tiny-imagenet",
+        num_classes=200,
+        image_size=64,
+        # VILA-Lab/DELT recover/utils.py.
+        mean=(0.4802, 0.4481, 0.3975),
+        std=(0.2302, 0.2265, 0.2262),
+        randaugment=(4, 3),
+    ),
+    DatasetSpec(
+        name="imagenette",
+        num_classes=10,
+        image_size=224,
+        tfds_name="imagenette/full-size-v2",
+        test_split="validation",
+    ),
+    DatasetSpec(name="imagenet100", num_classes=100, image_size=224),
+    DatasetSpec(
+        name="imagenet1k",
+        num_classes=1000,
+        image_size=224,
+        tfds_name="imagenet2012",
+        test_split="validation",
+    ),
+)
+
+SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in _ALL}
+
+
+def get_spec(name: str) -> DatasetSpec:
+    """Returns the row of the table; raises `InputError` naming the nearest names for any other.
+
+    A data set that is not in the table is described by `delt_jax.data.sources.describe`.
+    """
+    if name in SPECS:
+        return SPECS[name]
+    nearest = difflib.get_close_matches(name, SPECS, n=3, cutoff=0.4) or list(SPECS)
+    raise InputError(
+        f"data set {name!r} is not in the table; nearest: {', '.join(nearest)} "
+        "(for a data set of your own, give its path as the source too)"
+    )
+
+
+def statistics(
+    choice: str | Sequence[Sequence[float]],
+    spec: DatasetSpec,
+    teacher: Sequence[Sequence[float]] | None = None,
+) -> tuple[Channels, Channels]:
+    """Returns the (mean, std) that a config's `statistics` entry stands for.
+
+    Args:
+      choice: "imagenet", "dataset" (those of `spec`), "teacher", or the pair (mean, std) itself.
+      spec: the data set.
+      teacher: the pair that the teacher was trained with, where the caller has one.
+
+    Raises:
+      InputError: for any other word, or a pair that is not two times three numbers.
+    """
+    if isinstance(choice, str):
+        known: dict[str, Sequence[Sequence[float]]] = {
+            "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+            "dataset": (spec.mean, spec.std),
+        }
+        if teacher is not None:
+            known["teacher"] = teacher
+        if choice not in known:
+            raise InputError(f"statistics {choice!r}: expected one of {', '.join(known)}")
+        mean, std = known[choice]
+    else:
+        if len(choice) != 2 or any(len(part) != 3 for part in choice):
+            raise InputError(f"statistics {choice!r}: expected (mean, std) of three numbers each")
+        mean, std = choice
+    if any(value <= 0 for value in std):
+        raise InputError(f"statistics {choice!r}: a standard deviation of {min(std)}; expected > 0")
+    return tuple(map(float, mean)), tuple(map(float, std))  # pyright: ignore[reportReturnType]

@@ -1,0 +1,96 @@
+"""ImageFolder trees as sources, tidy ones and others."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from delt_jax.data.image_folder import open_image_folder
+from delt_jax.errors import InputError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """train/ and val/ of two classes; every image is of one value, its number."""
+    for split, count in (("train", 3), ("val", 2)):
+        for label, name in enumerate(["dog", "cat"]):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                value = 100 * label + index
+                Image.new("RGB", (5, 4), (value,) * 3).save(folder / f"{index}.png")
+    return tmp_path
+
+
+def test_classes_are_sorted_folders_and_images_sorted_files(tree):
+    source = open_image_folder(tree, "train")
+    assert source.class_names == ("cat", "dog")
+    assert source.names == (
+        *("cat/0.png", "cat/1.png", "cat/2.png"),
+        *("dog/0.png", "dog/1.png", "dog/2.png"),
+    )
+    assert source.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert source[1].shape == (4, 5, 3)
+    assert [int(source[i].max()) for i in range(6)] == [100, 101, 102, 0, 1, 2]
+
+
+def test_val_serves_as_test_and_test_comes_first(tree):
+    assert len(open_image_folder(tree, "test")) == 4
+    (tree / "val").rename(tree / "validation")
+    assert len(open_image_folder(tree, "test")) == 4
+    (tree / "validation").rename(tree / "test")
+    assert len(open_image_folder(tree, "test")) == 4
+
+
+def test_nested_linked_hidden_and_other_files(tree):
+    # As Tiny-ImageNet lies on disk: a folder more; and what an operating system leaves behind.
+    nested = tree / "train" / "cat" / "images"
+    nested.mkdir()
+    long_name = "é" * 100 + ".PNG"
+    (tree / "train" / "cat" / "0.png").rename(nested / long_name)
+    (tree / "train" / "dog" / "link.png").symlink_to(tree / "train" / "dog" / "0.png")
+    (tree / "train" / "dog" / "loop").symlink_to(tree / "train" / "dog")
+    (tree / "train" / "dog" / "Thumbs.db").write_bytes(b"?")
+    (tree / "train" / "dog" / "._0.png").write_bytes(b"?")
+    (tree / "train" / ".cache").mkdir()
+    (tree / "train" / "README.txt").write_text("hello")
+    source = open_image_folder(tree, "train")
+    assert source.names == (
+        *("cat/1.png", "cat/2.png", f"cat/images/{long_name}"),
+        *("dog/0.png", "dog/1.png", "dog/2.png", "dog/link.png"),
+    )
+    np.testing.assert_array_equal(source[6], source[3])
+
+
+def test_files_are_opened_only_when_asked_for(tree):
+    (tree / "train" / "cat" / "1.png").write_bytes(b"not an image")
+    source = open_image_folder(tree, "train")
+    assert source[0].max() == 100
+    with pytest.raises(InputError, match=r"cat/1\.png: cannot be read"):
+        source[1]
+
+
+def test_no_split(tree):
+    (tree / "val").rename(tree / "extra")
+    with pytest.raises(InputError, match=r"no test split, found extra, train; expected test/ or v"):
+        open_image_folder(tree, "test")
+
+
+def test_no_classes(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match="no class folder"):
+        open_image_folder(tmp_path, "train")
+
+
+def test_class_without_an_image(tree):
+    (tree / "train" / "eel").mkdir()
+    (tree / "val" / "eel").mkdir()
+    (tree / "train" / "eel" / "notes.txt").write_text("none yet")
+    with pytest.raises(InputError, match="eel: no image in it"):
+        open_image_folder(tree, "train")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_class_in_one_split_only(tree, split):
+    (tree / split / "eel").mkdir()
+    with pytest.raises(InputError, match=rf"class 'eel' is only in {split}/"):
+        open_image_folder(tree, "test")
