@@ -1,0 +1,54 @@
+"""The field's ConvNet-d: d blocks of convolution, BatchNorm, ReLU and average pooling.
+
+References:
+  Gidaris and Komodakis, arXiv 1804.09458; evaluation/model_utils/models.py of VILA-Lab/DELT
+  (f2f81ca), whose torch keys and initial distribution these are.
+"""
+
+import math
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from delt_jax.models import initializers
+from delt_jax.models.batch_norm import BatchNorm
+from delt_jax.models.sowing import sow_penultimate
+
+WIDTH = 128  # channels of every block, unless a name says otherwise
+
+
+class ConvNet(nn.Module):
+    """ConvNet-`depth`, torch keys `layers.conv.i`, `layers.norm.i`, `classifier`."""
+
+    depth: int
+    num_classes: int
+    width: int = WIDTH
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
+        """Logits of normalised images; each block halves the side, which must last for `depth`."""
+        x = images
+        for block in range(self.depth):
+            x = nn.Conv(
+                self.width,
+                (3, 3),
+                padding=1,
+                dtype=x.dtype,
+                kernel_init=initializers.torch_default_kernel,
+                bias_init=initializers.torch_default_bias(9 * x.shape[-1]),
+                name=f"layers.conv.{block}",
+            )(x)
+            x = BatchNorm(name=f"layers.norm.{block}")(x, train)
+            x = nn.relu(x)
+            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
+        # torch flattens channels first; so do we, and the classifier's weight needs no permutation.
+        x = jnp.transpose(x, (0, 3, 1, 2)).reshape(len(x), -1)
+        sow_penultimate(self, x)
+        return nn.Dense(
+            self.num_classes,
+            dtype=x.dtype,
+            kernel_init=initializers.torch_default_kernel,
+            bias_init=initializers.torch_default_bias(math.prod(x.shape[1:])),
+            name="classifier",
+        )(x)

@@ -1,0 +1,131 @@
+"""Architectures by name, and what every one of them promises.
+
+`module.apply(variables, images, train=False)` takes normalised images `[b, h, w, 3]` and returns
+logits `[b, k]`, computing in the images' dtype (BatchNorm in at least float32). On request it adds
+
+- `mutable=["bn_stats"]`: `first` and `second` of each BatchNorm, under the path that it has in
+  `batch_stats` (see `delt_jax.models.batch_norm`);
+- `mutable=["features"]`: `features/penultimate` `[b, d]`, the classifier's input;
+- `train=True, mutable=["batch_stats"]`: the updated running statistics.
+
+`variables` are `{"params": ..., "batch_stats": ...}`, float32, and `".".join(path)` of a module is
+its path in torch.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from delt_jax.errors import InputError
+from delt_jax.models.batch_norm import BatchNorm
+from delt_jax.models.cifar_resnet import CifarResNet
+from delt_jax.models.convnet import WIDTH, ConvNet
+from delt_jax.models.resnet import BasicBlock, Bottleneck, ResNet
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """How to build one architecture.
+
+    Attributes:
+      build: makes the module, given the number of classes.
+      min_side: smallest image side in pixels that it can take.
+      has_batch_norm: whether it can be a teacher.
+    """
+
+    build: Callable[[int], nn.Module]
+    min_side: int = 1
+    has_batch_norm: bool = True
+
+
+def _convnet(depth: int, width: int = WIDTH) -> Architecture:
+    return Architecture(lambda k: ConvNet(depth, k, width), min_side=2**depth)
+
+
+def _cifar_resnet(depth: int) -> Architecture:
+    return Architecture(lambda k: CifarResNet((depth - 2) // 6, k))
+
+
+def _resnet(
+    block: type[BasicBlock] | type[Bottleneck], *blocks: int, small_images: bool = False
+) -> Architecture:
+    return Architecture(lambda k: ResNet(block, blocks, k, small_images))
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "conv3": _convnet(3),
+    "conv3_w32": _convnet(3, 32),  # the field's ConvNetW32, for small machines
+    "conv3_w64": _convnet(3, 64),
+    "conv4": _convnet(4),
+    "conv5": _convnet(5),
+    "conv6": _convnet(6),
+    "cifar_resnet20": _cifar_resnet(20),
+    "cifar_resnet32": _cifar_resnet(32),
+    "cifar_resnet44": _cifar_resnet(44),
+    "cifar_resnet56": _cifar_resnet(56),
+    "cifar_resnet110": _cifar_resnet(110),
+    "resnet18": _resnet(BasicBlock, 2, 2, 2, 2),
+    "resnet18_small": _resnet(BasicBlock, 2, 2, 2, 2, small_images=True),
+    "resnet34": _resnet(BasicBlock, 3, 4, 6, 3),
+    "resnet34_small": _resnet(BasicBlock, 3, 4, 6, 3, small_images=True),
+    "resnet50": _resnet(Bottleneck, 3, 4, 6, 3),
+    "resnet50_small": _resnet(Bottleneck, 3, 4, 6, 3, small_images=True),
+    "resnet101": _resnet(Bottleneck, 3, 4, 23, 3),
+    "resnet101_small": _resnet(Bottleneck, 3, 4, 23, 3, small_images=True),
+}
+NAMES: tuple[str, ...] = tuple(ARCHITECTURES)
+TEACHER_NAMES: tuple[str, ...] = tuple(
+    name for name, architecture in ARCHITECTURES.items() if architecture.has_batch_norm
+)
+
+
+def create(arch: str, num_classes: int, image_size: int) -> nn.Module:
+    """Builds the module of an architecture.
+
+    Args:
+      arch: one of `NAMES`.
+      num_classes: k, the number of logits.
+      image_size: side of its images in pixels.
+
+    Raises:
+      InputError: for an unknown name (the nearest ones are named), or images too small for it.
+    """
+    if arch not in ARCHITECTURES:
+        near = difflib.get_close_matches(arch, NAMES, n=3) or NAMES
+        raise InputError(f"unknown architecture {arch!r}; expected one of: {', '.join(near)}")
+    architecture = ARCHITECTURES[arch]
+    if image_size < architecture.min_side:
+        raise InputError(
+            f"{arch}: images of side {image_size}, expected at least {architecture.min_side}"
+        )
+    if num_classes < 1:
+        raise InputError(f"{arch}: {num_classes} classes, expected at least 1")
+    return architecture.build(num_classes)
+
+
+def variable_shapes(module: nn.Module, image_size: int) -> dict:
+    """The tree of `variables` with a `jax.ShapeDtypeStruct` for each leaf; computes nothing."""
+    images = jnp.zeros((1, image_size, image_size, 3))
+    return jax.eval_shape(module.init, jax.random.key(0), images)
+
+
+def batch_norm_order(module: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]:
+    """Paths of the BatchNorms in forward order, which is the order of torch's `modules()`.
+
+    Needed because a tree's leaves sort by name ("layer1.10" before "layer1.2"): the network's first
+    BatchNorm is `batch_norm_order(...)[0]`, never the first leaf.
+    """
+    order: list[tuple[str, ...]] = []
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
+            order.append(context.module.path)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        variable_shapes(module, image_size)
+    return tuple(order)
