@@ -1,0 +1,225 @@
+"""The distilled set as an ImageFolder: `train/<class>/class<k>_id<slot>.png` or `.jpg`."""
+
+import dataclasses
+import hashlib
+import io
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+from PIL import Image
+
+from delt_jax.data.decoding import decode
+from delt_jax.errors import InputError
+from delt_jax.export.manifest import ImageRecord, read_file, read_manifest, write_manifest
+from delt_jax.runtime.workdir import WorkDir
+
+FORMATS = ("png", "jpg")
+ROUNDINGS = ("truncate", "nearest")
+NAMINGS = ("class", "reference")
+
+
+def write_images(
+    directory: pathlib.Path,
+    pixels: Float[np.ndarray, "n h w 3"] | UInt8[np.ndarray, "n h w 3"],
+    records: Sequence[ImageRecord],
+    *,
+    format: str = "png",  # noqa: A002
+    quality: int = 75,
+    rounding: str = "truncate",
+    naming: str = "class",
+    class_names: Sequence[str] | None = None,
+) -> tuple[ImageRecord, ...]:
+    """Writes images, each whole or not at all, and says what it wrote.
+
+    Args:
+      directory: the distilled set; its `train/` is written to.
+      pixels: in [0, 1], or uint8, which is written as it is.
+      records: what each image is; `file` and `sha256` are filled in.
+      format: "png", lossless, or "jpg".
+      quality: of JPEG alone, 1 to 95. NOTE(parity): the published code saves JPEG with Pillow's
+        default, 75.
+      rounding: "truncate" as the published code (VILA-Lab/DELT recover/recover.py at f2f81ca,
+        `save_images`), or "nearest".
+      naming: of the class folders, see `class_folders`.
+      class_names: of all classes in label order; needed to name folders without their number, or
+        beyond 1,000 classes.
+
+    Returns:
+      The records, completed.
+
+    Raises:
+      InputError: for an unknown option, or pixels that are not what they should be.
+    """
+    _one_of("format", format, FORMATS)
+    _one_of("rounding", rounding, ROUNDINGS)
+    _one_of("naming", naming, NAMINGS)
+    if not 1 <= quality <= 95:
+        raise InputError(f"JPEG quality {quality}: expected 1 to 95")
+    if len(pixels) != len(records):
+        raise InputError(f"{len(pixels)} images for {len(records)} records: expected one each")
+    folders = None if class_names is None else class_folders(class_names, naming)
+    images = to_uint8(np.asarray(pixels), rounding)
+    written = []
+    for image, record in zip(images, records, strict=True):
+        folder = (
+            folders[record.class_index]
+            if folders is not None
+            else _numbered(record.class_index, record.class_name, naming)
+        )
+        written.append(
+            _write(directory, record, folder, f".{format}", encode(image, format, quality))
+        )
+    return tuple(written)
+
+
+def class_folders(class_names: Sequence[str], naming: str = "class") -> tuple[str, ...]:
+    """Names the folder of each class so that sorting the folders gives the labels back.
+
+    Libraries that read an ImageFolder number the classes by sorting their folders. "class" takes
+    the names themselves where that comes out right, as with WordNet ids, and else puts the number
+    first; "reference" gives the published code's `new000`, `new001`, ...
+
+    What a file system may not like in a name becomes "_", so no name can lead out of the folder.
+
+    >>> class_folders(["airplane", "bird"]), class_folders(["cat", "a/b"])
+    (('airplane', 'bird'), ('000_cat', '001_a_b'))
+    """
+    _one_of("naming", naming, NAMINGS)
+    if naming == "class":
+        plain = tuple(map(_sanitised, class_names))
+        folded = [name.casefold() for name in plain]  # some file systems do not tell case
+        if list(plain) == sorted(plain) and len(set(folded)) == len(folded):
+            return plain
+    digits = max(3, len(str(len(class_names) - 1)))
+    return tuple(_numbered(index, name, naming, digits) for index, name in enumerate(class_names))
+
+
+def to_uint8(pixels: np.ndarray, rounding: str) -> UInt8[np.ndarray, "n h w 3"]:
+    """Returns pixels in [0, 1] as bytes, rounded as in `write_images`; bytes stay as they are."""
+    if pixels.ndim != 4 or pixels.shape[-1] != 3:
+        raise InputError(f"images of shape {pixels.shape}: expected [n, h, w, 3]")
+    if pixels.dtype == np.uint8:
+        return pixels
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise InputError(f"images of dtype {pixels.dtype}: expected floats in [0, 1], or uint8")
+    # Clipped images denormalise to a few rounding errors outside; more is another unit.
+    if not (pixels.min(initial=0) >= -1e-3 and pixels.max(initial=0) <= 1 + 1e-3):
+        raise InputError(
+            f"images from {pixels.min():.4g} to {pixels.max():.4g}: expected pixels in [0, 1]"
+        )
+    scaled = np.clip(pixels, 0, 1) * 255
+    return (scaled if rounding == "truncate" else np.rint(scaled)).astype(np.uint8)
+
+
+def encode(image: UInt8[np.ndarray, "h w 3"], encoding: str, quality: int = 75) -> bytes:
+    """Returns the bytes of an image file in one of `FORMATS`."""
+    buffer = io.BytesIO()
+    options = {"quality": quality} if encoding == "jpg" else {}
+    Image.fromarray(image).save(buffer, {"jpg": "JPEG", "png": "PNG"}[encoding], **options)
+    return buffer.getvalue()
+
+
+def read_distilled(
+    directory: pathlib.Path,
+) -> tuple[UInt8[np.ndarray, "n s s 3"], Int64[np.ndarray, " n"], tuple[ImageRecord, ...]]:
+    """Reads a distilled set back, by class and slot, checking each file's hash.
+
+    Returns:
+      (images, labels, records).
+
+    Raises:
+      InputError: naming the manifest or image that is missing, changed or of another size.
+    """
+    records = read_manifest(directory).records
+    if not records:
+        raise InputError(f"{directory}: the manifest names no image; expected at least one")
+    images = [decode(read_file(directory, record), record.file) for record in records]
+    for image, record in zip(images, records, strict=True):
+        if image.shape != images[0].shape:
+            raise InputError(
+                f"{directory / record.file}: {image.shape[1]} x {image.shape[0]} pixels; expected "
+                f"{images[0].shape[1]} x {images[0].shape[0]} as the first image"
+            )
+    labels = np.asarray([record.class_index for record in records], np.int64)
+    return np.stack(images), labels, records
+
+
+def copy(
+    directory: pathlib.Path,
+    destination: pathlib.Path,
+    *,
+    encoding: str = "",
+    quality: int = 75,
+    naming: str = "class",
+) -> tuple[ImageRecord, ...]:
+    """Copies a distilled set, manifest and all, into another folder.
+
+    Args:
+      directory: the distilled set.
+      destination: an empty folder or none, or an earlier copy, which is replaced.
+      encoding: "" keeps the bytes of each file; "png" or "jpg" converts those of the other format.
+      quality: of files that become JPEG.
+      naming: of the class folders, see `class_folders`.
+
+    Returns:
+      The records of the copy.
+
+    Raises:
+      InputError: where the destination is the set itself or holds something else, or an image is
+        not what was written.
+    """
+    manifest = read_manifest(directory)
+    if encoding:
+        _one_of("encoding", encoding, FORMATS)
+    if destination.resolve() == directory.resolve():
+        raise InputError(f"{destination}: is the distilled set itself; expected another folder")
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        try:
+            read_manifest(destination)
+        except InputError:
+            raise InputError(
+                f"{destination}: holds something else; expected an empty folder, none, or an "
+                "earlier copy"
+            ) from None
+    names = {record.class_index: record.class_name for record in manifest.records}
+    folders = dict(
+        zip(sorted(names), class_folders([names[k] for k in sorted(names)], naming), strict=True)
+    )
+    copied = []
+    for record in manifest.records:
+        data = read_file(directory, record)
+        suffix = pathlib.PurePosixPath(record.file).suffix
+        if encoding and suffix != f".{encoding}":
+            data, suffix = encode(decode(data, record.file), encoding, quality), f".{encoding}"
+        copied.append(_write(destination, record, folders[record.class_index], suffix, data))
+    write_manifest(destination, copied, manifest.header)
+    return tuple(copied)
+
+
+def _write(
+    directory: pathlib.Path, record: ImageRecord, folder: str, suffix: str, data: bytes
+) -> ImageRecord:
+    file = f"train/{folder}/class{record.class_index:03d}_id{record.slot:03d}{suffix}"
+    WorkDir(directory).write_bytes(directory / file, data)
+    return dataclasses.replace(record, file=file, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _numbered(index: int, class_name: str, naming: str, digits: int = 3) -> str:
+    number = f"{index:0{digits}d}"
+    return f"new{number}" if naming == "reference" else f"{number}_{_sanitised(class_name)}"
+
+
+def _sanitised(class_name: str) -> str:
+    name = re.sub(r"[^\w\-. ]", "_", class_name).strip(". ")
+    # 100 characters of up to two bytes leave room for a number within the 255 bytes of a name.
+    while len(name.encode()) > 200:
+        name = name[:-1]
+    return name or "class"
+
+
+def _one_of(what: str, value: str, expected: Sequence[str]) -> None:
+    if value not in expected:
+        raise InputError(f"{what} {value!r}: expected one of {', '.join(expected)}")

@@ -1,0 +1,145 @@
+"""manifest.json: what every image of a distilled set is, where it came from, and its hash."""
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from delt_jax.errors import InputError
+from delt_jax.runtime.workdir import WorkDir
+
+FILE_NAME = "manifest.json"
+SCHEMA = 1
+_OURS = re.compile(r"class\d+_id\d+\.(png|jpg)")  # what `image_folder` names the files it writes
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRecord:
+    """One image of a distilled set.
+
+    Attributes:
+      class_index: its label.
+      class_name: the name of that class.
+      slot: rank in its class, from 0; the lowest joined first.
+      join_round: the round in which its optimisation began.
+      iterations: how many it was optimised for.
+      source: name of the real image it began as; "" where it began as none.
+      file: path below the distilled set, with forward slashes; "" until it is written.
+      sha256: of the file's bytes, in hexadecimal.
+    """
+
+    class_index: int
+    class_name: str
+    slot: int
+    join_round: int = 0
+    iterations: int = 0
+    source: str = ""
+    file: str = ""
+    sha256: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A distilled set as its manifest tells it; `header` holds method, settings and teacher."""
+
+    header: dict[str, Any]
+    records: tuple[ImageRecord, ...]
+
+
+def write_manifest(
+    directory: pathlib.Path, records: Sequence[ImageRecord], header: Mapping[str, Any]
+) -> pathlib.Path:
+    """Writes the manifest, sorted by class and slot, and makes the folder hold that set alone.
+
+    Image files of ours below `train/` that no record names (an earlier run with other settings left
+    them) are deleted, lest whoever reads the folder without the manifest takes them for the set's.
+
+    Args:
+      directory: the distilled set.
+      records: as `image_folder.write_images` returned them, of every class, in any order.
+      header: JSON values: method, settings, what the teacher's card says.
+
+    Returns:
+      The path of the manifest.
+
+    Raises:
+      InputError: where two records are for the same class and slot, or one was never written.
+    """
+    records = sorted(records, key=lambda record: (record.class_index, record.slot))
+    for before, record in zip([None, *records], records, strict=False):
+        where = f"class {record.class_index} slot {record.slot}"
+        if before and (before.class_index, before.slot) == (record.class_index, record.slot):
+            raise InputError(f"{directory}: {where} is recorded twice; expected once")
+        if not record.file:
+            raise InputError(f"{directory}: {where} has no file; expected a written image")
+    named = {record.file for record in records}
+    for path in (directory / "train").glob("*/*"):
+        if _OURS.fullmatch(path.name) and path.relative_to(directory).as_posix() not in named:
+            path.unlink()
+    value = {
+        "schema": SCHEMA,
+        **header,
+        "images": [dataclasses.asdict(record) for record in records],
+    }
+    WorkDir(directory).write_json(directory / FILE_NAME, value)
+    return directory / FILE_NAME
+
+
+def read_manifest(directory: pathlib.Path) -> Manifest:
+    """Reads the manifest of a distilled set.
+
+    Raises:
+      InputError: where there is none, or it is not one of ours.
+    """
+    path = directory / FILE_NAME
+    value = WorkDir(directory).read_json(path)
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        found = value.get("schema") if isinstance(value, dict) else type(value).__name__
+        raise InputError(f"{path}: schema {found!r}; expected {SCHEMA}")
+    try:
+        records = tuple(ImageRecord(**record) for record in value["images"])
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a list of images ({error})") from None
+    for record in records:
+        inside = pathlib.PurePosixPath(record.file)
+        if not record.file or inside.is_absolute() or ".." in inside.parts:
+            raise InputError(f"{path}: file {record.file!r}; expected a path below the manifest's")
+    header = {key: entry for key, entry in value.items() if key not in ("schema", "images")}
+    return Manifest(header, records)
+
+
+def verify(directory: pathlib.Path) -> Manifest:
+    """Checks that every image of the manifest is there, byte for byte, and no other is.
+
+    Returns:
+      The manifest.
+
+    Raises:
+      InputError: naming the first file that is missing, changed or too many.
+    """
+    manifest = read_manifest(directory)
+    for record in manifest.records:
+        read_file(directory, record)
+    named = {record.file for record in manifest.records}
+    for path in sorted((directory / "train").rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_file() and not path.name.startswith(".") and name not in named:
+            raise InputError(f"{path}: not in {FILE_NAME}; expected only the images that it names")
+    return manifest
+
+
+def read_file(directory: pathlib.Path, record: ImageRecord) -> bytes:
+    """Returns the bytes of one image; raises `InputError` where they are not what was written."""
+    path = directory / record.file
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; {FILE_NAME} names it") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != record.sha256:
+        raise InputError(
+            f"{path}: changed, SHA-256 {found[:12]}...; {FILE_NAME} says {record.sha256[:12]}..."
+        )
+    return data

@@ -1,0 +1,157 @@
+"""The distilled ImageFolder: names, bytes, and reading it back."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from delt_jax.errors import InputError
+from delt_jax.export.image_folder import (
+    class_folders,
+    copy,
+    encode,
+    read_distilled,
+    to_uint8,
+    write_images,
+)
+from delt_jax.export.manifest import ImageRecord, verify, write_manifest
+
+RECORDS = (ImageRecord(0, "cat", 0), ImageRecord(1, "dog", 0), ImageRecord(1, "dog", 1))
+PIXELS = np.random.default_rng(0).random((3, 6, 6, 3))
+
+
+def files(directory):
+    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*.*g"))
+
+
+def test_rounding():
+    values = np.array([0.0, 0.5 / 255, 0.6 / 255, 1.4 / 255, 1.999 / 255, 1.0])
+    pixels = np.broadcast_to(values[:, None, None, None], (6, 1, 1, 3))
+    assert to_uint8(pixels, "truncate")[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 1, 255]
+    assert to_uint8(pixels, "nearest")[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 255]
+
+
+def test_uint8_is_written_as_it_is(tmp_path):
+    images = np.arange(3 * 6 * 6 * 3, dtype=np.uint32).astype(np.uint8).reshape(3, 6, 6, 3)
+    for rounding in ("truncate", "nearest"):
+        write_manifest(tmp_path, write_images(tmp_path, images, RECORDS, rounding=rounding), {})
+        found, labels, records = read_distilled(tmp_path)
+        np.testing.assert_array_equal(found, images)
+        assert labels.tolist() == [0, 1, 1]
+        assert [record.slot for record in records] == [0, 0, 1]
+
+
+def test_reference_naming_and_jpeg(tmp_path):
+    written = write_images(tmp_path, PIXELS, RECORDS, format="jpg", quality=75, naming="reference")
+    assert files(tmp_path) == [
+        "train/new000/class000_id000.jpg",
+        "train/new001/class001_id000.jpg",
+        "train/new001/class001_id001.jpg",
+    ]
+    # The published code: truncated, and saved with Pillow's defaults.
+    expected = io.BytesIO()
+    Image.fromarray((PIXELS[2] * 255).astype(np.uint8)).save(expected, "JPEG")
+    assert (tmp_path / written[2].file).read_bytes() == expected.getvalue()
+
+
+def test_class_naming_needs_all_names_to_leave_the_number_out(tmp_path):
+    write_images(tmp_path / "a", PIXELS, RECORDS, class_names=("cat", "dog"))
+    assert files(tmp_path / "a")[0] == "train/cat/class000_id000.png"
+    write_images(tmp_path / "b", PIXELS, RECORDS)
+    assert files(tmp_path / "b")[0] == "train/000_cat/class000_id000.png"
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["n01440764", "n02102040"], ("n01440764", "n02102040")),
+        (["dog", "cat"], ("000_dog", "001_cat")),  # sorted, they would swap labels
+        (["2", "10"], ("000_2", "001_10")),
+        (["a", "b/c"], ("a", "b_c")),
+        (["a/b", "a_b"], ("000_a_b", "001_a_b")),  # alike once cleaned
+        (["CAT", "cat"], ("000_CAT", "001_cat")),  # alike on some file systems
+        (["../../etc", "..", ""], ("000__.._etc", "001_class", "002_class")),
+        (["é" * 300], ("é" * 100,)),
+    ],
+)
+def test_class_folders(names, folders):
+    found = class_folders(names)
+    assert found == folders
+    assert list(found) == sorted(found)
+    assert class_folders(names, "reference")[0] == "new000"
+
+
+@pytest.mark.parametrize("naming", ["class", "reference"])
+def test_class_folders_sort_beyond_a_thousand_classes(naming):
+    folders = class_folders([str(k) for k in range(1001)], naming)
+    assert list(folders) == sorted(folders)
+    assert folders[999][-8:] in ("0999_999", "new0999")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "message"),
+    [
+        (PIXELS * 255, {}, r"images from .* expected pixels in \[0, 1\]"),
+        (PIXELS * np.nan, {}, r"images from nan to nan"),
+        (PIXELS[..., 0], {}, r"shape \(3, 6, 6\): expected \[n, h, w, 3\]"),
+        (PIXELS.astype(np.int32), {}, "dtype int32"),
+        (PIXELS[:2], {}, "2 images for 3 records"),
+        (PIXELS, {"format": "webp"}, "format 'webp': expected one of png, jpg"),
+        (PIXELS, {"rounding": "up"}, "rounding 'up': expected one of truncate, nearest"),
+        (PIXELS, {"naming": "wnid"}, "naming 'wnid': expected one of class, reference"),
+        (PIXELS, {"quality": 0}, "quality 0: expected 1 to 95"),
+    ],
+)
+def test_wrong_input(tmp_path, pixels, options, message):
+    with pytest.raises(InputError, match=message):
+        write_images(tmp_path, pixels, RECORDS, **options)
+    assert files(tmp_path) == []
+
+
+def test_read_distilled_refuses_another_size(tmp_path):
+    written = [
+        *write_images(tmp_path, PIXELS[:1], RECORDS[:1]),
+        *write_images(tmp_path, PIXELS[1:, :5], RECORDS[1:]),
+    ]
+    write_manifest(tmp_path, written, {})
+    with pytest.raises(InputError, match="6 x 5 pixels; expected 6 x 6"):
+        read_distilled(tmp_path)
+
+
+@pytest.fixture
+def distilled(tmp_path):
+    directory = tmp_path / "distilled"
+    write_manifest(directory, write_images(directory, PIXELS, RECORDS), {"method": "delt"})
+    return directory
+
+
+def test_copy_keeps_bytes_and_cleans_up_after_an_earlier_one(distilled, tmp_path):
+    destination = tmp_path / "out"
+    copy(distilled, destination, naming="reference")
+    copied = copy(distilled, destination)
+    assert files(destination)[0] == "train/cat/class000_id000.png"
+    assert len(files(destination)) == 3
+    for record, original in zip(copied, verify(distilled).records, strict=True):
+        assert record.sha256 == original.sha256
+        assert dataclasses.replace(record, file=original.file) == original
+    assert verify(destination).header == {"method": "delt"}
+
+
+def test_copy_converts(distilled, tmp_path):
+    copy(distilled, tmp_path / "out", encoding="jpg", quality=90)
+    images = read_distilled(distilled)[0]
+    found = (tmp_path / "out" / "train" / "dog" / "class001_id001.jpg").read_bytes()
+    assert found == encode(images[2], "jpg", 90)
+    verify(tmp_path / "out")
+
+
+def test_copy_refuses_a_folder_of_something_else(distilled, tmp_path):
+    with pytest.raises(InputError, match="is the distilled set itself"):
+        copy(distilled, distilled)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "final.tex").write_text("dear")
+    with pytest.raises(InputError, match="holds something else"):
+        copy(distilled, tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "final.tex").read_text() == "dear"
