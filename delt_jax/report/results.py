@@ -1,0 +1,222 @@
+"""results.json: the summary of a run in one stable schema, and what may be claimed from it.
+
+The schema (version 1); accuracies in percent, null where something was not measured:
+
+    schema, schema_version, method, seed
+    data        {name, source, classes, image_size}
+    ipc         images per class
+    teacher     {arch, top1}
+    students    student -> set -> {top1_mean, top1_std, best_mean, best_std, n, epochs,
+                seeds: {seed: {top1, best}}}
+    comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
+                points, its 95 % confidence interval (Welch's t), and whether that excludes zero
+    diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
+    cost        {image_iterations, promised, constant, saved_fraction, iterations, seconds,
+                seconds_compile, seconds_saved_fraction, device}
+    stages      name -> seconds of the latest run of the stage
+    paths       name -> path relative to the work directory
+    versions    {delt_jax, python, jax, jaxlib, flax, numpy}
+
+A set is a name such as `distilled`, `selected` or `random`. Deviations are of a sample (n - 1).
+"""
+
+import importlib.metadata
+import math
+import platform
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import scipy.stats
+
+import delt_jax
+from delt_jax.report.record import Evaluation, Record, config_value
+from delt_jax.runtime.workdir import WorkDir
+
+SCHEMA = "delt_jax/results"
+SCHEMA_VERSION = 1
+SET_ORDER = ("distilled", "selected", "random")
+_METHODS = {"EarlyLate": "delt", "constant iterations": "constant"}  # as the manifest says them
+CONFIDENCE = 0.95  # of the interval of a difference
+
+
+def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
+    """Returns the content of results.json for `record`."""
+    config = record.config
+    method = record.manifest.get("method", "delt")
+    students = _students(_in_config_order(record))
+    classes = len({image.class_index for image in record.images})
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "method": config_value(config, "method", _METHODS.get(method, method)),
+        "seed": config_value(config, "seed"),
+        "data": {
+            "name": config_value(config, "data.name"),
+            "source": config_value(config, "data.source"),
+            "classes": classes,
+            "image_size": record.teacher.get("image_size"),
+        },
+        "ipc": config_value(config, "ipc", max((i.slot for i in record.images), default=-1) + 1),
+        "teacher": {"arch": record.teacher.get("arch"), "top1": record.teacher.get("top1")},
+        "students": students,
+        "comparisons": _comparisons(students),
+        "diversity": {name: record.diversity[name]["mean"] for name in in_order(record.diversity)},
+        "cost": _cost(record.schedule),
+        "stages": record.stage_seconds,
+        "paths": _paths(workdir),
+        "versions": _versions(),
+    }
+
+
+def in_order(names: Any) -> list[str]:
+    """Set names: distilled, selected, random, then any other by name."""
+    return sorted(names, key=lambda n: (SET_ORDER.index(n) if n in SET_ORDER else 99, n))
+
+
+def _in_config_order(record: Record) -> list[Evaluation]:
+    """Students and seeds in the order of the config, any other after them."""
+
+    def position(names: Any, name: Any) -> tuple[int, Any]:
+        return (names.index(name) if name in names else len(names), name)
+
+    students = [
+        record.teacher.get("arch") if name in ("", "teacher") else name
+        for name in config_value(record.config, "evaluate.students", [])
+    ]
+    seeds = list(config_value(record.config, "evaluate.seeds", []))
+    return sorted(
+        record.evaluations, key=lambda e: (position(students, e.student), position(seeds, e.seed))
+    )
+
+
+def _students(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    students: dict[str, Any] = {}
+    for name in dict.fromkeys(e.student for e in evaluations):
+        of_student = [e for e in evaluations if e.student == name]
+        students[name] = {
+            chosen: _set_summary([e for e in of_student if e.set == chosen])
+            for chosen in in_order({e.set for e in of_student})
+        }
+    return students
+
+
+def _set_summary(evaluations: list[Evaluation]) -> dict[str, Any]:
+    top1 = [e.top1 for e in evaluations]
+    best = [e.best for e in evaluations if e.best is not None]
+    epochs = {e.epochs for e in evaluations}
+    return {
+        "top1_mean": statistics.fmean(top1),
+        "top1_std": statistics.stdev(top1) if len(top1) > 1 else None,
+        "best_mean": statistics.fmean(best) if best else None,
+        "best_std": statistics.stdev(best) if len(best) > 1 else None,
+        "n": len(top1),
+        "epochs": epochs.pop() if len(epochs) == 1 else None,
+        "seeds": {str(e.seed): {"top1": e.top1, "best": e.best} for e in evaluations},
+    }
+
+
+def _comparisons(students: dict[str, Any]) -> list[dict[str, Any]]:
+    """Distilled against every other set."""
+    rows = []
+    for student, sets in students.items():
+        for name, other in sets.items():
+            if name == "distilled" or "distilled" not in sets:
+                continue
+            ours = [seed["top1"] for seed in sets["distilled"]["seeds"].values()]
+            theirs = [seed["top1"] for seed in other["seeds"].values()]
+            low, high = welch_interval(ours, theirs)
+            rows.append(
+                {
+                    "student": student,
+                    "set": "distilled",
+                    "against": name,
+                    "difference": statistics.fmean(ours) - statistics.fmean(theirs),
+                    "low": low,
+                    "high": high,
+                    "clear": low is not None and high is not None and (low > 0 or high < 0),
+                }
+            )
+    return rows
+
+
+def welch_interval(
+    ours: Sequence[float], theirs: Sequence[float]
+) -> tuple[float | None, float | None]:
+    """Confidence interval of the difference of two means whose variances may differ.
+
+    Welch, "The generalization of 'Student's' problem", Biometrika 34 (1947).
+
+    Returns:
+      (low, high); None twice where either sample is a single number.
+    """
+    if min(len(ours), len(theirs)) < 2:
+        return None, None
+    difference = statistics.fmean(ours) - statistics.fmean(theirs)
+    parts = [statistics.variance(sample) / len(sample) for sample in (ours, theirs)]
+    if sum(parts) == 0:
+        return difference, difference
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(sample) - 1) for part, sample in zip(parts, (ours, theirs), strict=True)
+    )
+    margin = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(sum(parts))
+    return difference - margin, difference + margin
+
+
+def _cost(schedule: dict[str, Any]) -> dict[str, Any]:
+    """Cost of the synthesis.
+
+    `seconds_saved_fraction` compares the measured seconds per iteration of every round with running
+    all rounds at the pace of the fullest one, which is what constant iterations would do.
+    """
+    if not schedule:
+        return {}
+    promised, constant = schedule.get("image_iterations"), schedule.get("constant_image_iterations")
+    paces = schedule.get("seconds_per_iteration_by_round") or []
+    active = schedule.get("active_per_round") or []
+    saved = None
+    if len(paces) == len(active) > 0 and min(paces) > 0:
+        fullest = paces[active.index(max(active))]
+        saved = 1 - statistics.fmean(paces) / fullest
+    return {
+        "image_iterations": schedule.get("image_iterations_done"),
+        "promised": promised,
+        "constant": constant,
+        "saved_fraction": 1 - promised / constant if promised is not None and constant else None,
+        "iterations": schedule.get("iterations"),
+        "seconds": schedule.get("seconds"),
+        "seconds_compile": schedule.get("seconds_compile"),
+        "seconds_saved_fraction": saved,
+        "device": schedule.get("device"),
+    }
+
+
+def _paths(workdir: WorkDir) -> dict[str, str]:
+    places = {
+        "config": workdir.config_json,
+        "teacher": workdir.teacher,
+        "ranking": workdir.ranking_csv,
+        "selection": workdir.selection_csv,
+        "distilled": workdir.distilled,
+        "labels": workdir.labels,
+        "evaluation": workdir.evaluation,
+        "metrics": workdir.metrics_jsonl,
+        "report": workdir.report_html,
+        "results": workdir.results_json,
+    }
+    made_here = ("report", "results")
+    return {
+        name: path.relative_to(workdir.path).as_posix()
+        for name, path in places.items()
+        if name in made_here or path.exists()
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"delt_jax": delt_jax.__version__, "python": platform.python_version()}
+    for name in ("jax", "jaxlib", "flax", "numpy"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,78 @@
+"""The table that a run ends with, on the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from delt_jax.report.wording import duration
+
+
+def summary_table(results: dict[str, Any]) -> str:
+    """Lays out results.json as a few aligned lines.
+
+    Args:
+      results: what `delt_jax.report.results.summarise` returns.
+    """
+    data, teacher, cost = results["data"], results["teacher"], results["cost"]
+    lines = [
+        f"{results['method']} on {data['name']}, {results['ipc']} images per class, "
+        f"{data['classes']} classes",
+        f"teacher {teacher['arch'] or 'unknown'}: top-1 {_percent(teacher['top1'])}",
+        "",
+    ]
+    students = results["students"]
+    rows = [("student", "trained on", "top-1 last", "best", "n", "intra-class cosine")]
+    for student, sets in students.items():
+        for name, summary in sets.items():
+            rows.append(
+                (
+                    student,
+                    name,
+                    _percent(summary["top1_mean"], summary["top1_std"]),
+                    _percent(summary["best_mean"], summary["best_std"]),
+                    str(summary["n"]),
+                    _cosine(results["diversity"].get(name)),
+                )
+            )
+    evaluated = {name for sets in students.values() for name in sets}
+    for name, value in results["diversity"].items():
+        if name not in evaluated:
+            rows.append(("-", name, "-", "-", "-", _cosine(value)))
+    lines += [*_aligned(rows), ""] if len(rows) > 1 else ["no student was evaluated", ""]
+    if cost:
+        done, constant = cost["image_iterations"], cost["constant"]
+        text = f"image-iterations {_count(done)} of {_count(constant)} constant"
+        if cost["saved_fraction"] is not None:
+            text += f" ({100 * cost['saved_fraction']:.1f} % saved)"
+        lines.append(text)
+        if done is not None and done != cost["promised"]:
+            lines.append(f"  but the schedule promised {_count(cost['promised'])}")
+        device = f" on {cost['device']}" if cost["device"] else ""
+        lines.append(f"synthesis took {duration(cost['seconds'])}{device}")
+    return "\n".join(lines).rstrip()
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return lines
+
+
+def _percent(mean: float | None, std: float | None = None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.1f} %" if std is None else f"{mean:.1f} +- {std:.1f} %"
+
+
+def _cosine(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
