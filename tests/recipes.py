@@ -8,7 +8,7 @@ from delt_jax.models import registry, torch_weights
 
 def golden_architecture(arch: str, stem: str) -> str:
     """Our name of a golden's network."""
-    return f"{arch}_small" if stem == "cifar" else arch
+    return f"{arch}_small" if stem == "cifar" and arch.startswith("resnet") else arch
 
 
 def golden_variables(arch: str, num_classes: int, size: int, seed: int):

@@ -61,9 +61,10 @@ class Checkpointer:
     def _open(self) -> Any:
         if self._inner is None:
             self._directory.mkdir(parents=True, exist_ok=True)
+            # Orbax types both as protocols that its own and pathlib's classes do not meet.
             self._inner = ocp.training.Checkpointer(
-                self._directory.absolute(),
-                preservation_policy=ocp.training.preservation_policies.LatestN(KEEP),
+                self._directory.absolute(),  # pyright: ignore[reportArgumentType]
+                preservation_policy=ocp.training.preservation_policies.LatestN(KEEP),  # pyright: ignore[reportArgumentType]
                 cleanup_tmp_directories=True,
             )
         return self._inner

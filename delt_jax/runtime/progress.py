@@ -30,9 +30,11 @@ class Progress:
             dynamic_ncols=True,
             disable=not self._terminal,
         )
-        self._total, self._done, self._initial = total, done, done
+        self._total, self._done = total, done
         self._description, self._unit = description, unit
         self._start = self._last_line = time.monotonic()
+        self._rate_from = (self._start, done)
+        self._advanced = self._ended = False
         self._values = ""
 
     def __enter__(self) -> "Progress":
@@ -40,12 +42,17 @@ class Progress:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
-        if not self._terminal and exception[0] is None and time.monotonic() - self._start > 1:
+        took_time = time.monotonic() - self._start > 1
+        if not self._terminal and exception[0] is None and took_time and not self._ended:
             self._print_line()
 
     def advance(self, n: int = 1, **values: float) -> None:
         """Counts `n` units as done and shows `values` beside them."""
         self._done += n
+        if not self._advanced:  # compiling belongs to the first: it would spoil the time left
+            self._advanced = True
+            if self._done < self._total:
+                self._rate_from = (time.monotonic(), self._done)
         self._values = "".join(f" {name} {value:.4g}" for name, value in values.items())
         if self._terminal:
             self._bar.set_postfix_str(self._values.strip(), refresh=False)
@@ -55,13 +62,15 @@ class Progress:
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
-        seconds = self._last_line - self._start
-        rate = (self._done - self._initial) / max(seconds, 1e-9)
+        self._ended = self._done >= self._total  # said already, then
+        since, before = self._rate_from
+        rate = (self._done - before) / max(self._last_line - since, 1e-9)
         left = (self._total - self._done) / rate if rate > 0 else float("inf")
-        ending = f"{_duration(left)} left" if self._done < self._total else _duration(seconds)
+        taken = _duration(self._last_line - self._start)
+        ending = f"{_duration(left)} left" if self._done < self._total else taken
         print(
             f"{self._description}: {self._done:,}/{self._total:,} {self._unit}, "
-            f"{rate:,.4g}/s, {ending}{self._values}",
+            f"{rate:,.3g}/s, {ending}{self._values}",
             file=sys.stderr,
             flush=True,
         )

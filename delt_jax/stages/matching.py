@@ -32,7 +32,7 @@ def matching_forward(module: nn.Module, compute_dtype: jnp.dtype | None = None) 
 
 
 def _by_path(tree: Mapping[str, Any]) -> dict[Path, ImageMoments]:
-    leaves = flatten_dict(dict(tree))
+    leaves: dict[Path, Any] = flatten_dict(dict(tree))
     paths = dict.fromkeys(path[:-1] for path in leaves)
     return {
         path: ImageMoments(leaves[(*path, "first")], leaves[(*path, "second")]) for path in paths

@@ -1,0 +1,1 @@
+"""Configurations: base, one file per data set, presets as overrides."""

@@ -1,0 +1,178 @@
+"""The defaults of every option: the paper's settings, and what each option means.
+
+A data set's file calls `get_base()` and overrides a few lines; derived values follow through references.
+"""
+
+import difflib
+from typing import Any
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from delt_jax.errors import InputError
+
+
+def get_base() -> ml_collections.ConfigDict:
+    """The published settings of DELT, without a data set."""
+    c = ml_collections.ConfigDict()
+    c.seed = 0  # of every random stream but the students' (evaluate.seeds)
+    c.ipc = 50  # images per class
+
+    c.data = data = ml_collections.ConfigDict()
+    data.name = placeholder(str)  # a data set of delt_jax/data/specs.py
+    data.source = (
+        ""  # "" the spec's own | folder with train/ and test/ | file.npz | tfds:NAME[:DIR]
+    )
+    data.image_size = 0  # side in pixels; 0: the spec's
+    data.strict = True  # an image that cannot be read is an error
+
+    c.teacher = teacher = ml_collections.ConfigDict()
+    teacher.arch = "resnet18"  # a name of delt_jax/models/registry.py; needs BatchNorm
+    teacher.weights = ""  # .safetensors, .pth or .th file; "": trained here by the squeeze stage
+    teacher.statistics = (
+        "dataset"  # its input statistics: "dataset" | "imagenet" (a file has no card)
+    )
+    teacher.squeeze = squeeze = ml_collections.ConfigDict()
+    squeeze.epochs = 60  # passes over the training images
+    squeeze.batch_size = 128  # images of a step
+    squeeze.learning_rate = 0.1  # peak of SGD with Nesterov momentum
+    squeeze.momentum = 0.9  # of SGD
+    squeeze.weight_decay = 5e-4  # of SGD
+    squeeze.label_smoothing = 0.1  # share of the target spread over all classes
+    squeeze.warmup_epochs = 2.0  # linear warm-up before the cosine
+    squeeze.pad = 4  # pixels of padding before the random crop
+    squeeze.flip = True  # random horizontal flip (not for digits)
+
+    c.select = select = ml_collections.ConfigDict()
+    select.mode = "medium"  # "medium" | "top" (easy) | "min" (hard) | "random"
+    select.ranking = ""  # a ranking.csv to reuse instead of scoring
+    select.statistics = (
+        "teacher"  # normalisation: "teacher" | "dataset" | "imagenet" (published quirk)
+    )
+    select.batch_size = 256  # images of a forward pass
+
+    c.synthesis = synthesis = ml_collections.ConfigDict()
+    synthesis.early_late = True  # images of a class join round by round; False: all from the start
+    synthesis.iterations = 4000  # of the images that join first (the paper's MI)
+    synthesis.round_iterations = 500  # between two joins (RI); must divide iterations
+    synthesis.min_iterations = 0  # >0: each class draws its number of rounds, at least this long
+    synthesis.departed_drift = (
+        True  # published: momentum moves images of a class that is done; else frozen
+    )
+    synthesis.class_batch = 100  # slots whose BatchNorm statistics are matched together
+    synthesis.learning_rate = (
+        0.25  # Adam's peak; cosine to zero over the run, the same for all slots
+    )
+    synthesis.beta1 = 0.5  # Adam
+    synthesis.beta2 = 0.9  # Adam
+    synthesis.epsilon = 1e-8  # Adam
+    synthesis.fresh_bias_correction = (
+        False  # False: Adam counts the batch's steps (published); True: the slot's
+    )
+    synthesis.bn_weight = 0.01  # weight of BatchNorm matching against cross-entropy
+    synthesis.first_bn_multiplier = 10.0  # further weight of the network's first BatchNorm
+    synthesis.crop_curriculum = "cosine"  # smallest crop falls from 1: "cosine" | "linear" | "step"
+    synthesis.milestone = 1.0  # share of the run after which the curriculum has ended; 0: none
+    synthesis.min_crop = 0.08  # smallest share of the area after the curriculum
+    synthesis.max_crop = 1.0  # largest share of the area
+    synthesis.flip = 0.5  # chance of a horizontal flip
+    synthesis.jitter = 0  # largest roll in pixels on both axes
+    synthesis.view_per_image = (
+        False  # False: one crop and flip for the batch (published); True: per image
+    )
+    synthesis.statistics = "teacher"  # normalisation: "teacher" | "dataset" | "imagenet"
+    synthesis.compute_dtype = "float32"  # of activations: "float32" | "bfloat16"
+    synthesis.class_batches_per_device = 1  # class batches side by side on a device
+    synthesis.sliced = True  # run each round on the joined prefix; False: one program, masked
+    synthesis.steps_per_call = 0  # iterations of a device call; 0: 1 on CPU, 100 elsewhere
+    synthesis.log_every = 50  # iterations between two lines of metrics.jsonl and checks of the loss
+    synthesis.checkpoint_minutes = 3.0  # at most this much work is lost by a kill
+
+    c.distilled = distilled = ml_collections.ConfigDict()
+    distilled.format = "jpg"  # "jpg" | "png"
+    distilled.quality = 75  # of JPEG (published: Pillow's default)
+    distilled.rounding = "truncate"  # "truncate" to uint8 (published) | "nearest"
+    distilled.naming = "reference"  # "reference": new000/class000_id000 | "class": class names
+
+    c.evaluate = evaluate = ml_collections.ConfigDict()
+    evaluate.students = ("teacher",)  # architectures; "teacher": the teacher's
+    evaluate.sets = ("distilled", "selected", "random")  # what students train on
+    evaluate.seeds = (3407, 4663, 2897)  # one student each
+    evaluate.epochs = 300  # passes over the set
+    evaluate.batch_size = 0  # 0: by IPC and classes, as published
+    evaluate.learning_rate = 0.0  # AdamW; 0: by student, as published
+    evaluate.weight_decay = 0.01  # of AdamW, on parameters of rank > 1
+    evaluate.temperature = 20.0  # of teacher and student alike
+    evaluate.cosine_stretch = 2.0  # published quirk: the cosine ends at half the rate; 1: at zero
+    evaluate.randaugment_magnitude = 6.0  # of 10
+    evaluate.randaugment_ops = 2  # ops an image; 0: no RandAugment
+    evaluate.randaugment_std = 1.0  # deviation of the magnitude
+    evaluate.min_scale = 0.25  # smallest share of the area of a random resized crop
+    evaluate.flip = 0.5  # chance of a horizontal flip
+    evaluate.cutmix = 1.0  # both parameters of lambda's Beta; 0: no CutMix
+    evaluate.double_bn_update = True  # published quirk: running statistics are updated twice a step
+    evaluate.statistics = (
+        "teacher"  # normalisation of the student: "teacher" | "dataset" | "imagenet"
+    )
+    evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
+
+    c.export = export = ml_collections.ConfigDict()
+    export.directory = ""  # where an export goes; "": none but distilled/ itself
+    export.format = "png"  # "jpg" | "png"
+    export.quality = 95  # of JPEG
+    export.naming = "class"  # "reference" | "class"
+
+    c.report = report = ml_collections.ConfigDict()
+    report.classes = 20  # at most so many classes are shown
+    return c
+
+
+def parse_arg(arg: str | None, **defaults: Any) -> ml_collections.ConfigDict:
+    """Reads the part of `--config=file.py:ipc=10,smoke` after the colon.
+
+    Args:
+      arg: comma-separated `name=value`, or a bare `name` for True.
+      **defaults: the names there are, with their defaults; a value gets the type of its default.
+
+    Raises:
+      InputError: for a name that is not among them or a value of another type.
+    """
+    values = ml_collections.ConfigDict(defaults)
+    for item in filter(None, (arg or "").split(",")):
+        name, equals, text = item.partition("=")
+        if name not in defaults:
+            near = difflib.get_close_matches(name, defaults, 1) or sorted(defaults)
+            raise InputError(f"config argument: got {name!r}, expected {' or '.join(near)}")
+        values[name] = _parse(name, text if equals else "true", type(defaults[name]))
+    return values
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in ("true", "1", "false", "0"):
+            return text.lower() in ("true", "1")
+    else:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise InputError(f"config argument {name}: got {text!r}, expected {kind.__name__}")
+
+
+def shrink(c: ml_collections.ConfigDict) -> None:
+    """Turns a config into a smoke run: every stage runs, in about a minute, to no use.
+
+    The shape of the run stays (rounds, crops, controls); its length shrinks. Where no source is given,
+    the embedded digits at 32 x 32 stand in for the data set, so that nothing need be there.
+    """
+    if not c.data.source:
+        c.data.name = "digits"
+        c.data.image_size = 32
+    c.ipc = min(c.ipc, 4)
+    c.synthesis.iterations, c.synthesis.round_iterations = 4, 2
+    c.synthesis.log_every = 1
+    c.evaluate.epochs = 2
+    c.evaluate.eval_every = 1
+    c.evaluate.seeds = c.evaluate.seeds[:2]
+    c.teacher.squeeze.epochs = 1
+    c.teacher.squeeze.warmup_epochs = 0.5

@@ -1,0 +1,127 @@
+"""What a network is shown while it trains: views of uint8 images, made on the device.
+
+Source of the student's views: the transform of VILA-Lab/DELT `evaluation/validation/main.py` at
+f2f81ca.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
+
+from delt_jax.core.augment.geometry import random_view, resample
+from delt_jax.core.augment.mixing import cutmix, draw_cutmix
+from delt_jax.core.augment.randaugment import rand_augment
+
+
+class Statistics(NamedTuple):
+    """Per-channel mean and standard deviation of an input in [0, 1], each `[c]`."""
+
+    mean: Float[Array, "c"]
+    std: Float[Array, "c"]
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Statistics":
+        """From plain numbers, in jax's default float."""
+        return cls(
+            jnp.asarray(mean, jnp.result_type(float)), jnp.asarray(std, jnp.result_type(float))
+        )
+
+
+def normalise(pixels: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
+    """Pixels in [0, 1] to a network's input."""
+    return (pixels - statistics.mean) / statistics.std
+
+
+def as_pixels(images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """uint8 to [0, 1], in jax's default float (float32; float64 under `jax_enable_x64`)."""
+    return images.astype(jnp.result_type(float)) / 255
+
+
+@dataclass(frozen=True)
+class StudentViews:
+    """How a student sees a training image; defaults are the paper's for CIFAR-10.
+
+    Attributes:
+      randaugment_magnitude: timm's m, 0..10.
+      randaugment_ops: operations per image; 0 switches RandAugment off.
+      randaugment_std: standard deviation of the magnitude.
+      min_scale: smallest share of the area that the random resized crop keeps.
+      flip_probability: of the horizontal flip.
+      cutmix: alpha of CutMix's Beta(alpha, alpha); 0 switches CutMix off.
+    """
+
+    randaugment_magnitude: float = 5
+    randaugment_ops: int = 4
+    randaugment_std: float = 1.0
+    min_scale: float = 0.25
+    flip_probability: float = 0.5
+    cutmix: float = 1.0
+
+
+def student_views(
+    key: Key[Array, ""], images: UInt8[Array, "b h w 3"], views: StudentViews
+) -> Float[Array, "b h w 3"]:
+    """RandAugment, random resized crop and flip per image, then CutMix of the batch.
+
+    Normalisation, which the published pipeline does before CutMix, commutes with it, so teacher and
+    student may each normalise the result with their own statistics.
+
+    Args:
+      key: random key.
+      images: square images.
+      views: the settings.
+
+    Returns:
+      Mixed pixels in [0, 1].
+    """
+    key_randaugment, key_views, key_cutmix = jax.random.split(key, 3)
+    batch, size, width, _ = images.shape
+    if views.randaugment_ops:
+        images = rand_augment(
+            key_randaugment,
+            images,
+            views.randaugment_magnitude,
+            views.randaugment_ops,
+            views.randaugment_std,
+        )
+    view = jax.vmap(
+        lambda key: random_view(key, size, views.min_scale, flip_probability=views.flip_probability)
+    )(jax.random.split(key_views, batch))
+    pixels = resample(as_pixels(images), view)
+    if views.cutmix:
+        draw = draw_cutmix(key_cutmix, batch, size, width, views.cutmix)
+        pixels = cutmix(pixels, draw.permutation, draw.patch)
+    return pixels
+
+
+def pad_crop_flip(
+    key: Key[Array, ""],
+    images: UInt8[Array, "b h w c"],
+    padding: int,
+    flip_probability: float = 0.5,
+) -> UInt8[Array, "b h w c"]:
+    """Shifts each image by up to `padding` pixels (black moves in) and flips it, or not.
+
+    Args:
+      key: random key.
+      images: uint8.
+      padding: largest shift on either axis.
+      flip_probability: of the horizontal flip.
+
+    Returns:
+      Images of the same shape.
+    """
+    key_shift, key_flip = jax.random.split(key)
+    batch, height, width, _ = images.shape
+    shift = jax.random.randint(key_shift, (2, batch, 1), 0, 2 * padding + 1)
+    flip = jax.random.bernoulli(key_flip, flip_probability, (batch, 1))
+    columns = jnp.arange(width)
+    rows = jnp.arange(height) + shift[0]  # [b, h] into the padded image
+    columns = jnp.where(flip, columns[::-1], columns) + shift[1]  # [b, w]
+    margin = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = jnp.pad(images, margin)
+    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]

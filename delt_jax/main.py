@@ -1,0 +1,76 @@
+"""Command line: `python -m delt_jax.main --config=configs/digits.py --workdir=runs/digits`."""
+
+import os
+import pathlib
+import sys
+
+# TensorFlow may be installed for preparing data sets; JAX alone uses the devices.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from delt_jax import pipeline
+from delt_jax.errors import InputError
+from delt_jax.report.summary import summary_table
+from delt_jax.runtime.workdir import WorkDir
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :arguments.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run lies.")
+_STAGES = flags.DEFINE_list("stages", list(pipeline.NAMES), "Stages to run; all by default.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute stages made with another config.")
+_CACHE = flags.DEFINE_string(
+    "compilation_cache", "~/.cache/delt_jax", "Compiled programs are kept here; empty: nowhere."
+)
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: list[str]) -> None:
+    """Says what it will do, does it, and says where the results are."""
+    if len(argv) > 1:
+        raise InputError(f"arguments: got {argv[1]!r}, expected flags only (--config, --workdir)")
+    if _CACHE.value:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
+    config, workdir = _CONFIG.value, WorkDir(str(_WORKDIR.value))
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            "--config: cannot read that file; expected one like configs/*.py"
+        )
+    print(pipeline.announce(config, workdir, _STAGES.value), flush=True)
+    pipeline.run(config, workdir, _STAGES.value, _OVERWRITE.value)
+    if workdir.results_json.exists():
+        print(f"\n{summary_table(workdir.read_json(workdir.results_json))}")
+    for label, path in (
+        ("images", workdir.distilled / "train"),
+        ("results", workdir.results_json),
+        ("report", workdir.report_html),
+    ):
+        if path.exists():
+            print(f"{label:8} {path}")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """`flags.FLAGS(argv)`, with what ml_collections makes of a mistake brought down to its point."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:  # an error in get_config() comes as the text of its traceback
+        last = str(error).strip().splitlines()[-1]
+        raise InputError(last.rpartition("InputError: ")[2]) from error
+    except (AttributeError, KeyError) as error:
+        raise InputError(f"--config: no option {' '.join(str(error.args[0]).split())}") from error
+
+
+def run() -> None:
+    """Entry point: a mistake of the user's ends in one line, not a traceback."""
+    logging.set_verbosity(logging.WARNING)
+    sys.path.insert(0, str(pathlib.Path.cwd()))  # configs/ import one another
+    try:
+        app.run(main, flags_parser=parse_flags)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,240 @@
+"""Which stages run, in what order, and what is done already."""
+
+import dataclasses
+import importlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from delt_jax import __version__
+from delt_jax.data.sources import describe
+from delt_jax.errors import InputError
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.planning import make_plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage as the pipeline sees it.
+
+    Attributes:
+      name: of `delt_jax.stages.<name>`, whose `run(config, workdir)` it is.
+      needs: stages whose results it reads.
+      reads: parts of the config that decide its result, as dotted paths.
+      ignores: parts of those that do not (arrangement, logging, what each result file keys itself).
+      outputs: names of `WorkDir` attributes that hold its results.
+      always: cheap, and depends on everything: runs every time.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]
+    ignores: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    always: bool = False
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("squeeze", (), ("seed", "data", "teacher"), outputs=("teacher",)),
+    Stage(
+        "select",
+        ("squeeze",),
+        ("seed", "ipc", "data", "select"),
+        ignores=("select.batch_size",),
+        outputs=("ranking_csv", "selection_csv"),
+    ),
+    Stage(
+        "synthesize",
+        ("squeeze", "select"),
+        ("seed", "ipc", "data", "synthesis", "distilled"),
+        ignores=(
+            "synthesis.class_batches_per_device",
+            "synthesis.sliced",
+            "synthesis.steps_per_call",
+            "synthesis.log_every",
+            "synthesis.checkpoint_minutes",
+        ),
+        outputs=("distilled", "synthesis"),
+    ),
+    Stage(
+        "relabel",
+        ("squeeze", "synthesize"),
+        ("evaluate.temperature", "evaluate.cutmix"),
+        outputs=("labels",),
+    ),
+    # Each result names its set, student and seed, so more of them can be asked for later.
+    Stage(
+        "evaluate",
+        ("squeeze", "select", "synthesize", "relabel"),
+        ("data", "evaluate"),
+        outputs=("evaluation",),
+    ),
+    Stage("export", ("synthesize",), ("export",)),
+    Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
+)
+NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
+_ADDITIVE = ("evaluate.students", "evaluate.sets", "evaluate.seeds")
+
+
+def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
+    """What a run is about to do and what its synthesis costs, for people.
+
+    Raises:
+      InputError: for an unknown stage, data set or source, or an impossible schedule.
+    """
+    _check_names(stages)
+    data = config.data
+    spec = describe(data.name, data.source or "", data.image_size or None)
+    plan = make_plan(config, spec.num_classes)
+    devices = jax.devices()
+    return "\n".join(
+        [
+            f"delt_jax {__version__}: {spec.name}, {spec.num_classes} classes, IPC {config.ipc}",
+            f"  devices     {len(devices)} x {devices[0].device_kind}",
+            f"  workdir     {workdir.path}",
+            f"  stages      {', '.join(name for name in NAMES if name in stages)}",
+            f"  synthesize  {plan.describe()}",
+        ]
+    )
+
+
+def run(
+    config: Any,
+    workdir: WorkDir,
+    stages: Sequence[str] = NAMES,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Runs stages in their order; one that is done with the same inputs is skipped.
+
+    Args:
+      config: the resolved config.
+      workdir: the work directory.
+      stages: names, in any order.
+      overwrite: recompute stages that were made with another config, and what depends on them;
+        otherwise such a stage is refused.
+      say: takes the lines for people.
+
+    Returns:
+      The result of each stage that ran.
+
+    Raises:
+      InputError: for an unknown stage, a stage whose config has changed, or a result of an earlier
+        stage that is missing.
+    """
+    _check_names(stages)
+    workdir.create()
+    values = json.loads(json.dumps(config.to_dict()))  # as they will be read back: tuples are lists
+    wanted = [stage for stage in STAGES if stage.name in stages]
+    for stage in wanted:
+        _settle_changes(stage, values, workdir, overwrite, say)
+    workdir.write_json(workdir.config_json, values)
+    results = {}
+    for stage in wanted:
+        if not stage.always and _is_done(stage, values, workdir):
+            say(f"{stage.name}: done before, kept")
+            continue
+        for need in stage.needs:
+            if need not in stages and not _record_path(need, workdir).exists():
+                raise InputError(
+                    f"stage {stage.name}: needs the result of stage {need} in {workdir.path}; "
+                    f"expected --stages={need},{stage.name} or a work directory that has it"
+                )
+        _write_record(stage, values, workdir, None)
+        module = importlib.import_module(f"delt_jax.stages.{stage.name}")
+        start = time.monotonic()
+        results[stage.name] = module.run(config, workdir)
+        seconds = time.monotonic() - start
+        _write_record(stage, values, workdir, seconds)
+        say(f"{stage.name}: {seconds:.1f} s")
+    return results
+
+
+def _check_names(stages: Sequence[str]) -> None:
+    unknown = [name for name in stages if name not in NAMES]
+    if unknown:
+        raise InputError(f"stages: got {unknown[0]!r}, expected some of {', '.join(NAMES)}")
+
+
+def _record_path(name: str, workdir: WorkDir):
+    return workdir.stages / f"{name}.json"
+
+
+def _inputs(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
+    """The config values that decide a stage's result, by dotted path."""
+    flat = _flatten(values)
+    ignored = (*stage.ignores, *_ADDITIVE)
+    return {
+        path: value
+        for path, value in flat.items()
+        if any(path == read or path.startswith(f"{read}.") for read in stage.reads)
+        and path not in ignored
+    }
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _write_record(stage: Stage, values: dict, workdir: WorkDir, seconds: float | None) -> None:
+    """Says that a stage has begun (`seconds` None) or is done, and with what inputs."""
+    record = {"inputs": _inputs(stage, values), "seconds": seconds}
+    workdir.write_json(_record_path(stage.name, workdir), record)
+
+
+def _is_done(stage: Stage, values: dict[str, Any], workdir: WorkDir) -> bool:
+    path = _record_path(stage.name, workdir)
+    if not path.exists():
+        return False
+    record = workdir.read_json(path)
+    if record["seconds"] is None or record["inputs"] != _inputs(stage, values):
+        return False
+    if stage.name == "evaluate":
+        return False  # it keeps each student that is there itself
+    return all(getattr(workdir, output).exists() for output in stage.outputs)
+
+
+def _settle_changes(
+    stage: Stage, values: dict, workdir: WorkDir, overwrite: bool, say: Callable[[str], None]
+) -> None:
+    """Refuses a stage begun with another config, or clears it and all that depends on it."""
+    path = _record_path(stage.name, workdir)
+    if not path.exists() or stage.always:
+        return
+    before, now = workdir.read_json(path)["inputs"], _inputs(stage, values)
+    changed = sorted(
+        name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+    )
+    if not changed:
+        return
+    shown = "; ".join(f"{n}: {before.get(n)!r} there, {now.get(n)!r} now" for n in changed[:4])
+    if not overwrite:
+        raise InputError(
+            f"{workdir.path} holds stage {stage.name} of another config ({shown}); expected the "
+            "same config, another --workdir, or --overwrite to recompute it and what depends on it"
+        )
+    say(f"{stage.name}: recomputed ({shown})")
+    _clear(stage, workdir)
+
+
+def _clear(stage: Stage, workdir: WorkDir) -> None:
+    for output in stage.outputs:
+        path = getattr(workdir, output)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    _record_path(stage.name, workdir).unlink(missing_ok=True)
+    for dependent in STAGES:
+        if stage.name in dependent.needs:
+            _clear(dependent, workdir)

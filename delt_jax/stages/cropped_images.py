@@ -1,0 +1,97 @@
+"""A split as stages pass over it again and again, and what a network gets right of it."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+
+from delt_jax.data.pipeline import Batch, batches, load
+from delt_jax.data.sources import ImageSource
+
+HOLD_BYTES = 1 << 30  # a split whose crops are no larger is decoded once and kept
+CPU_TEST_BATCH_SIZE = 100  # measured: a quarter faster than 500, which leaves the caches
+TEST_BATCH_SIZE = 500
+
+
+class CroppedImages:
+    """Centre crops of a source: kept as uint8 where they fit, else decoded on every pass."""
+
+    def __init__(self, source: ImageSource, image_size: int, hold_bytes: int = HOLD_BYTES):
+        self.labels = source.labels
+        self.class_names = source.class_names
+        self._source, self._image_size = source, image_size
+        self._holds = len(source) * image_size**2 * 3 <= hold_bytes
+        self._held: UInt8[np.ndarray, "n s s 3"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, indices: Int64[np.ndarray, " n"] | None, batch_size: int) -> Iterator[Batch]:
+        """Yields the images at `indices` (None: all in order); the last batch may hold fewer."""
+        if not self._holds:
+            yield from batches(self._source, indices, batch_size, self._image_size)
+            return
+        if self._held is None:
+            self._held = load(self._source, None, self._image_size).images
+        chosen = np.arange(len(self)) if indices is None else indices
+        for start in range(0, len(chosen), batch_size):
+            part = chosen[start : start + batch_size]
+            yield Batch(self._held[part], self.labels[part], part)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Accuracy:
+    """Accuracies in percent.
+
+    Attributes:
+      top1: of all images.
+      per_class: of each class; NaN for one without images.
+    """
+
+    top1: float
+    per_class: Float[np.ndarray, " k"]
+
+
+def measure_accuracy(
+    logits_of: Callable[[UInt8[np.ndarray, "b s s 3"]], Any],
+    images: CroppedImages,
+    batch_size: int = 0,
+    advance: Callable[[int], Any] = lambda count: None,
+) -> Accuracy:
+    """Counts what a network gets right.
+
+    Args:
+      logits_of: logits `[b, k]` of uint8 images; called with batches of one size.
+      images: the test set.
+      batch_size: images a call; 0: what suits the device.
+      advance: called with the number of images done since the last call.
+    """
+    num_classes = len(images.class_names)
+    if not batch_size:
+        batch_size = CPU_TEST_BATCH_SIZE if jax.default_backend() == "cpu" else TEST_BATCH_SIZE
+    batch_size = min(batch_size, len(images))
+    correct = np.zeros(num_classes, np.int64)
+    waiting: collections.deque[tuple[Any, Int64[np.ndarray, " b"]]] = collections.deque()
+
+    def count() -> None:
+        logits, labels = waiting.popleft()
+        predicted = np.argmax(np.asarray(logits)[: len(labels)], axis=1)
+        np.add.at(correct, labels[predicted == labels], 1)
+        advance(len(labels))
+
+    for batch in images.batches(None, batch_size):
+        # A ragged last batch is filled up, so that it does not cost a second compilation.
+        filling = [(0, batch_size - len(batch.labels)), (0, 0), (0, 0), (0, 0)]
+        waiting.append((logits_of(np.pad(batch.images, filling)), batch.labels))
+        if len(waiting) > 1:  # one batch is computed while the next one is decoded
+            count()
+    while waiting:
+        count()
+    totals = np.bincount(images.labels, minlength=num_classes)
+    with np.errstate(invalid="ignore"):
+        per_class = 100 * correct / totals
+    return Accuracy(100 * float(correct.sum()) / len(images), per_class)

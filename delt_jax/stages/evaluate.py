@@ -1,0 +1,357 @@
+"""evaluate: students trained on the distilled images, and on real ones for comparison, tested."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+
+from delt_jax.core.augment.views import Statistics, as_pixels, normalise
+from delt_jax.core.diversity import intra_class_cosine
+from delt_jax.data.decoding import decode
+from delt_jax.data.pipeline import load
+from delt_jax.data.selection import read_selection, selection_indices
+from delt_jax.data.sources import ImageSource, describe, open_source
+from delt_jax.data.specs import DatasetSpec
+from delt_jax.errors import InputError
+from delt_jax.export.image_folder import encode, read_distilled
+from delt_jax.models import registry
+from delt_jax.models.network import Network, load_network
+from delt_jax.runtime.metrics import MetricsLog
+from delt_jax.runtime.progress import Progress
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.cropped_images import CroppedImages
+from delt_jax.stages.fingerprint import fingerprint
+from delt_jax.stages.protocol import read_protocol
+from delt_jax.stages.student import StudentTrainer, Trained, as_json
+
+SCHEMA_VERSION = 1
+SETS = ("distilled", "selected", "random")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentRun:
+    """One student; accuracies in percent."""
+
+    set: str
+    student: str
+    seed: int
+    top1: float
+    best_top1: float
+    best_epoch: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Students of several seeds: means, and sample deviations (n - 1; None for one seed)."""
+
+    set: str
+    student: str
+    n: int
+    top1_mean: float
+    top1_std: float | None
+    best_mean: float
+    best_std: float | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluateResult:
+    """What came out.
+
+    Attributes:
+      runs: every student, in the order of the config.
+      summaries: over seeds, per student and set.
+      diversity: intra-class cosine of each set in the teacher's features, its mean over classes
+        (`mean`) and `per_class`; over seeds where a set is drawn for each.
+    """
+
+    runs: tuple[StudentRun, ...]
+    summaries: tuple[Summary, ...]
+    diversity: dict[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """The images that a student learns from, by class, then rank."""
+
+    images: UInt8[np.ndarray, "n s s 3"]
+    labels: Int64[np.ndarray, " n"]
+
+
+def run(config: Any, workdir: WorkDir) -> EvaluateResult:
+    """Trains and tests a student for every set, architecture and seed that has no result yet.
+
+    Args:
+      config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data.{name,source,image_size}`,
+        `distilled.{format,quality}` and `evaluate.*`.
+      workdir: reads the teacher, the distilled images, the selection; writes
+        `evaluation/<set>-<student>-<seed>.json`, `evaluation/diversity.json` and metrics.
+
+    Raises:
+      InputError: before anything is trained, where an option, the data or an earlier stage's result
+        is wrong; later, where a student diverges.
+    """
+    options = config.evaluate
+    teacher = load_network(workdir.teacher)
+    spec = describe(config.data.name, config.data.source or "", config.data.image_size or None)
+    students = _students(options.students, teacher)
+    _check_sets(options.sets, options.seeds)
+    sets = _open_sets(config, workdir, spec)
+    test = CroppedImages(
+        open_source(spec, config.data.source or "", "test", spec.image_size), spec.image_size
+    )
+    if teacher.num_classes != len(test.class_names):
+        raise InputError(
+            f"teacher {teacher.arch} has {teacher.num_classes} classes, the test data "
+            f"{len(test.class_names)}; expected as many"
+        )
+    protocols = {name: read_protocol(config, name, spec, teacher) for name in students}
+    teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
+
+    diversity = _measure_diversity(sets, options.seeds, teacher)
+    workdir.write_json(workdir.evaluation / "diversity.json", diversity)
+    runs = []
+    total = sum(protocols[name].epochs for name in students) * len(sets) * len(options.seeds)
+    with Progress(total, "evaluating", unit="epochs") as bar:
+        for student in students:
+            trainer = StudentTrainer(student, teacher, protocols[student], spec.image_size)
+            for name, images_of in sets.items():
+                for seed in options.seeds:
+                    training_set = images_of(seed)
+                    identity = fingerprint(
+                        {
+                            "schema_version": SCHEMA_VERSION,
+                            "student": student,
+                            "seed": seed,
+                            "protocol": dataclasses.asdict(protocols[student]),
+                            "teacher": teacher_hash,
+                            "data": spec.name,
+                        },
+                        training_set.images,
+                        test.labels,
+                    )
+                    runs.append(
+                        _evaluate(trainer, name, seed, training_set, test, identity, workdir, bar)
+                    )
+    return EvaluateResult(tuple(runs), summarise(runs), diversity)
+
+
+def _evaluate(
+    trainer: StudentTrainer,
+    name: str,
+    seed: int,
+    training_set: TrainingSet,
+    test: CroppedImages,
+    identity: str,
+    workdir: WorkDir,
+    bar: Progress,
+) -> StudentRun:
+    """Trains and tests one student, unless its file is there and was made from the same inputs."""
+    protocol = trainer.protocol
+    path = workdir.evaluation / f"{name}-{trainer.student}-{seed}.json"
+    record = workdir.read_json(path) if path.exists() else {}
+    if record.get("fingerprint") == identity:
+        bar.advance(protocol.epochs)
+    else:
+        trained = trainer.train(
+            training_set.images,
+            seed,
+            test,
+            workdir.evaluation / f".{path.stem}-{identity[:12]}",
+            _reporter(MetricsLog(workdir.metrics_jsonl), bar, name, trainer, seed),
+        )
+        record = _as_record(trained, name, trainer, seed, training_set)
+        record |= {"class_names": test.class_names, "fingerprint": identity}
+        workdir.write_json(path, record)
+        for checkpoints in workdir.evaluation.glob(f".{path.stem}-*"):
+            shutil.rmtree(checkpoints, ignore_errors=True)
+    return StudentRun(
+        **{field.name: record[field.name] for field in dataclasses.fields(StudentRun)}
+    )
+
+
+def _students(names: Any, teacher: Network) -> tuple[str, ...]:
+    """Architectures by name, the teacher's for "" and "teacher"; each is built once to check it."""
+    students = tuple(
+        dict.fromkeys(teacher.arch if name in ("", "teacher") else name for name in names)
+    )
+    if not students:
+        raise InputError("evaluate.students is empty; expected at least one architecture")
+    for name in students:
+        registry.create(name, teacher.num_classes, teacher.image_size)
+    return students
+
+
+def _check_sets(names: Any, seeds: Any) -> None:
+    if not seeds:
+        raise InputError("evaluate.seeds is empty; expected at least one seed")
+    for name in names:
+        if name not in SETS:
+            raise InputError(f"evaluate.sets: {name!r}; expected some of {', '.join(SETS)}")
+
+
+def _open_sets(
+    config: Any, workdir: WorkDir, spec: DatasetSpec
+) -> dict[str, Callable[[int], TrainingSet]]:
+    """For each set that is asked for, its images as a function of the student's seed."""
+    sets: dict[str, Callable[[int], TrainingSet]] = {}
+    names, ipc, size = config.evaluate.sets, config.ipc, spec.image_size
+    if "distilled" in names:
+        images, labels, _ = read_distilled(workdir.distilled)
+        counts = np.bincount(labels, minlength=spec.num_classes)
+        if images.shape[1:] != (size, size, 3) or len(counts) != spec.num_classes:
+            raise InputError(
+                f"{workdir.distilled}: {len(counts)} classes of {images.shape[2]} x "
+                f"{images.shape[1]} pixels; expected {spec.num_classes} of {size} x {size}"
+            )
+        if set(counts) != {ipc}:
+            raise InputError(
+                f"{workdir.distilled}: {min(counts)} to {max(counts)} images per class; expected "
+                f"ipc = {ipc}"
+            )
+        distilled = TrainingSet(images, labels)
+        sets["distilled"] = lambda seed: distilled
+    if {"selected", "random"} & set(names):
+        source = open_source(spec, config.data.source or "", "train", size)
+
+        def real(indices: Int64[np.ndarray, "k ipc"]) -> TrainingSet:
+            return _real_images(source, indices[:, :ipc].ravel(), size, config.distilled)
+
+        if "selected" in names:
+            chosen = read_selection(workdir.selection_csv, source).indices
+            if chosen.shape[1] < ipc:
+                raise InputError(
+                    f"{workdir.selection_csv}: {chosen.shape[1]} images per class; expected at "
+                    f"least ipc = {ipc}"
+                )
+            selected = real(chosen)
+            sets["selected"] = lambda seed: selected
+        if "random" in names:
+            unranked = np.zeros(len(source))
+            sets["random"] = lambda seed: real(
+                selection_indices(source, unranked, "random", ipc, seed)
+            )
+    return {name: sets[name] for name in names}
+
+
+def _real_images(
+    source: ImageSource, indices: Int64[np.ndarray, " n"], size: int, stored: Any
+) -> TrainingSet:
+    """Real images as the distilled ones are: cropped, and with what JPEG does where it is used."""
+    batch = load(source, indices, size)
+    images = batch.images
+    if stored.format == "jpg":
+        files = (encode(image, stored.format, stored.quality) for image in images)
+        images = np.stack([decode(file, "image") for file in files])
+    return TrainingSet(images, batch.labels)
+
+
+def _measure_diversity(
+    sets: dict[str, Callable[[int], TrainingSet]], seeds: Any, teacher: Network
+) -> dict[str, dict[str, Any]]:
+    """Intra-class cosine in the teacher's penultimate features, without augmentation."""
+    module = teacher.module
+    moments = Statistics.of(teacher.mean, teacher.std)
+
+    @jax.jit
+    def features_of(variables, images):
+        inputs = normalise(as_pixels(images), moments)
+        _, sown = module.apply(variables, inputs, train=False, mutable=["features"])
+        return sown["features"]["penultimate"]
+
+    def per_class(training_set: TrainingSet) -> Float[np.ndarray, " k"]:
+        images, batch = training_set.images, min(100, len(training_set.images))
+        images = np.pad(images, [(0, -len(images) % batch), (0, 0), (0, 0), (0, 0)])
+        features = [
+            features_of(teacher.variables, images[place : place + batch])
+            for place in range(0, len(images), batch)
+        ]
+        features = jnp.concatenate(features)[: len(training_set.images)]
+        labels = jnp.asarray(training_set.labels)
+        return np.asarray(intra_class_cosine(features, labels, teacher.num_classes)[0])
+
+    diversity = {}
+    for name, images_of in sets.items():
+        drawn = seeds if name == "random" else seeds[:1]
+        classes = np.mean([per_class(images_of(seed)) for seed in drawn], axis=0)
+        diversity[name] = {"mean": float(np.nanmean(classes)), "per_class": as_json(classes)}
+    return diversity
+
+
+def _reporter(
+    log: MetricsLog, bar: Progress, name: str, trainer: StudentTrainer, seed: int
+) -> Callable[[int, float, float], None]:
+    """What is said after each epoch; epochs from before an interruption count as done."""
+    done = 0
+
+    def report(epoch: int, loss: float, top1: float) -> None:
+        nonlocal done
+        values = {}
+        if trainer.protocol.is_tested(epoch):
+            values = {"top1": top1}
+            log.write(
+                "evaluate",
+                set=name,
+                student=trainer.student,
+                seed=seed,
+                epoch=epoch + 1,
+                loss=loss,
+                top1=top1,
+            )
+        bar.advance(epoch + 1 - done, **values)
+        done = epoch + 1
+
+    return report
+
+
+def _as_record(
+    trained: Trained, name: str, trainer: StudentTrainer, seed: int, training_set: TrainingSet
+) -> dict[str, Any]:
+    """The content of one evaluation's file."""
+    curve, protocol = trained.curve, trainer.protocol
+    tested = curve.tested()
+    best_epoch, best_top1 = max(tested, key=lambda entry: entry[1])
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "set": name,
+        "student": trainer.student,
+        "seed": seed,
+        "top1": tested[-1][1],
+        "best_top1": best_top1,
+        "best_epoch": best_epoch,
+        "epochs": protocol.epochs,
+        "images": len(training_set.images),
+        "seconds": round(float(curve.seconds[-1]), 3),
+        "protocol": dataclasses.asdict(protocol),
+        "per_class": as_json(trained.per_class),
+        "curve": tested,
+        "loss": as_json(curve.loss),
+    }
+
+
+def summarise(runs: Any) -> tuple[Summary, ...]:
+    """Means and sample deviations over seeds, per student and set, in the order of the runs."""
+    groups: dict[tuple[str, str], list[StudentRun]] = {}
+    for student_run in runs:
+        groups.setdefault((student_run.student, student_run.set), []).append(student_run)
+    return tuple(
+        Summary(
+            set=name,
+            student=student,
+            n=len(group),
+            top1_mean=float(np.mean([run.top1 for run in group])),
+            top1_std=_deviation([run.top1 for run in group]),
+            best_mean=float(np.mean([run.best_top1 for run in group])),
+            best_std=_deviation([run.best_top1 for run in group]),
+        )
+        for (student, name), group in groups.items()
+    )
+
+
+def _deviation(values: list[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -1,0 +1,83 @@
+"""What synthesis will do, from the config alone: class batches, rounds and their cost."""
+
+import dataclasses
+from typing import Any
+
+from delt_jax.core import schedule as sched
+from delt_jax.core.schedule import ClassBatch, Schedule
+from delt_jax.errors import InputError
+from delt_jax.runtime.streams import numpy_seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A synthesis on paper.
+
+    Attributes:
+      schedule: of the images of a class.
+      batches: the class batches, in order.
+      num_classes: k.
+    """
+
+    schedule: Schedule
+    batches: tuple[ClassBatch, ...]
+    num_classes: int
+
+    @property
+    def image_iterations(self) -> int:
+        """What the run promises to do."""
+        return sum(batch.image_iterations for batch in self.batches)
+
+    @property
+    def constant_image_iterations(self) -> int:
+        """What constant iterations would do."""
+        return sched.constant_image_iterations(self.schedule, self.num_classes)
+
+    @property
+    def saved_share(self) -> float:
+        """Share that the schedule saves against constant iterations."""
+        return sched.saved_share(self.image_iterations, self.constant_image_iterations)
+
+    def describe(self) -> str:
+        """One line for people."""
+        schedule, done = self.schedule, self.image_iterations
+        saved = (
+            f"{self.saved_share:.1%} saved against {self.constant_image_iterations:,}"
+            if done < self.constant_image_iterations
+            else "constant iterations, nothing saved"
+        )
+        return (
+            f"{self.num_classes * schedule.ipc:,} images in {len(self.batches):,} class "
+            f"batch{'es' if len(self.batches) > 1 else ''}, {schedule.rounds} rounds of "
+            f"{schedule.round_iterations} iterations: {done:,} image-iterations ({saved})"
+        )
+
+
+def make_plan(config: Any, num_classes: int) -> Plan:
+    """Plans the synthesis of a config.
+
+    Args:
+      config: reads `ipc`, `seed` and `synthesis.{iterations,round_iterations,early_late,
+        min_iterations,class_batch,crop_curriculum,milestone}`.
+      num_classes: k.
+
+    Raises:
+      InputError: for an impossible schedule, before anything is computed.
+    """
+    options = config.synthesis
+    schedule = Schedule(
+        ipc=config.ipc,
+        iterations=options.iterations,
+        round_iterations=options.round_iterations,
+        early_late=options.early_late,
+        min_iterations=options.min_iterations,
+    )
+    sched.min_crop_scales(options.crop_curriculum, options.milestone, 1)  # refuses unknown names
+    if not 0 < options.min_crop <= options.max_crop <= 1:
+        raise InputError(
+            f"synthesis.min_crop, max_crop: got {options.min_crop}, {options.max_crop}, expected "
+            "0 < min_crop <= max_crop <= 1"
+        )
+    rounds = sched.class_rounds(schedule, num_classes, numpy_seed(config.seed, "class_rounds"))
+    batches = sched.class_batches(schedule, num_classes, options.class_batch, rounds)
+    return Plan(schedule, tuple(batches), num_classes)

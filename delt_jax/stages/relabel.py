@@ -1,0 +1,83 @@
+"""relabel: how the students get their labels.
+
+Mode "online", the published one, stores no label: while a student trains, the teacher labels every
+mixed batch anew. The stage records that, and what the teacher makes of the distilled images as they
+are.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from delt_jax.core import training
+from delt_jax.core.augment.views import Statistics
+from delt_jax.export.image_folder import read_distilled
+from delt_jax.models.network import load_network
+from delt_jax.runtime.metrics import MetricsLog
+from delt_jax.runtime.workdir import WorkDir
+
+BATCH_SIZE = 100
+MODE = "online"
+
+
+@dataclasses.dataclass(frozen=True)
+class RelabelResult:
+    """What the teacher makes of the distilled images, seen whole and unmixed.
+
+    Attributes:
+      images: how many there are.
+      teacher_top1: percent of them that the teacher takes for their class.
+      mean_true_class_probability: the teacher's, at temperature 1, in [0, 1].
+    """
+
+    images: int
+    teacher_top1: float
+    mean_true_class_probability: float
+
+
+def run(config: Any, workdir: WorkDir) -> RelabelResult:
+    """Writes labels/labels.json.
+
+    Args:
+      config: an `ml_collections.ConfigDict`; reads `evaluate.{temperature,cutmix}`.
+      workdir: reads the teacher and the distilled images.
+
+    Raises:
+      InputError: where one of them is missing or damaged.
+    """
+    teacher = load_network(workdir.teacher)
+    images, labels, _ = read_distilled(workdir.distilled)
+    moments = Statistics.of(teacher.mean, teacher.std)
+    program = training.inference_program(teacher.module.apply)
+    batch = min(BATCH_SIZE, len(images))
+    padded = np.pad(images, [(0, -len(images) % batch), (0, 0), (0, 0), (0, 0)])
+    logits = np.concatenate(
+        [
+            np.asarray(program(teacher.variables, padded[place : place + batch], moments))
+            for place in range(0, len(padded), batch)
+        ]
+    )[: len(images)]
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    result = RelabelResult(
+        images=len(images),
+        teacher_top1=100 * float(np.mean(logits.argmax(axis=1) == labels)),
+        mean_true_class_probability=float(probabilities[np.arange(len(labels)), labels].mean()),
+    )
+    card = workdir.read_json(workdir.teacher / "card.json")
+    workdir.write_json(
+        workdir.labels / "labels.json",
+        {
+            "schema_version": 1,
+            "mode": MODE,
+            "temperature": config.evaluate.temperature,
+            "mix": "cutmix" if config.evaluate.cutmix else "none",
+            "cutmix_alpha": config.evaluate.cutmix,
+            "teacher": teacher.arch,
+            "teacher_sha256": card["sha256"],
+            **dataclasses.asdict(result),
+        },
+    )
+    MetricsLog(workdir.metrics_jsonl).write("relabel", mode=MODE, **dataclasses.asdict(result))
+    return result

@@ -1,0 +1,196 @@
+"""One student: trained from scratch on a small set with the teacher's labels, and tested."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Float, UInt8
+
+from delt_jax.core import training
+from delt_jax.core.augment.views import Statistics
+from delt_jax.errors import InputError
+from delt_jax.models import registry
+from delt_jax.models.network import Network
+from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.runtime.streams import stream
+from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
+from delt_jax.stages.protocol import Protocol
+
+SAVE_SECONDS = 60.0  # between two checkpoints, which are taken at the end of an epoch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """What happened, epoch by epoch; arrays `[epochs]`.
+
+    Attributes:
+      loss: mean over the epoch's steps.
+      top1: after the epoch, in percent; NaN where the student was not tested.
+      seconds: from the start to the end of the epoch, tests and interrupted runs included.
+    """
+
+    loss: Float[np.ndarray, " epochs"]
+    top1: Float[np.ndarray, " epochs"]
+    seconds: Float[np.ndarray, " epochs"]
+
+    def tested(self) -> list[tuple[int, float]]:
+        """(epoch from 1, top-1) of every test."""
+        epochs = np.flatnonzero(~np.isnan(self.top1))
+        return [(int(epoch) + 1, float(self.top1[epoch])) for epoch in epochs]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained student: its variables, its curve, its accuracy per class after the last epoch."""
+
+    variables: dict
+    curve: Curve
+    per_class: Float[np.ndarray, " k"]
+
+
+class StudentTrainer:
+    """Trains students of one architecture and protocol; the programs are compiled once for all.
+
+    Args:
+      student: architecture.
+      teacher: the labeller, which always sees images normalised with its own statistics.
+      protocol: how to train.
+      image_size: side of the images in pixels.
+    """
+
+    def __init__(self, student: str, teacher: Network, protocol: Protocol, image_size: int):
+        module = registry.create(student, teacher.num_classes, image_size)
+        self.student, self.protocol = student, protocol
+        self._teacher_variables = teacher.variables
+        self._teacher_statistics = Statistics.of(teacher.mean, teacher.std)
+        self._statistics = Statistics.of(protocol.mean, protocol.std)
+        self._optimizer = training.adamw(protocol.weight_decay)
+        self._init = jax.jit(lambda key: _fresh_state(module, self._optimizer, image_size, key))
+        self._program = training.student_program(
+            module.apply,
+            teacher.module.apply,
+            self._optimizer,
+            protocol.views,
+            temperature=protocol.temperature,
+            double_bn_update=protocol.double_bn_update,
+        )
+        self._logits = training.inference_program(module.apply)
+
+    def train(
+        self,
+        images: UInt8[np.ndarray, "n s s 3"],
+        seed: int,
+        test: CroppedImages,
+        checkpoints: pathlib.Path,
+        on_epoch: Callable[[int, float, float], Any] = lambda epoch, loss, top1: None,
+    ) -> Trained:
+        """Trains one student; goes on from the latest of its checkpoints.
+
+        The seed alone decides initial weights, order, views and mixes, so students of one seed on
+        several sets of the same size differ by the sets only.
+
+        Args:
+          images: the set.
+          seed: of this student.
+          test: the test set.
+          checkpoints: folder of this student's checkpoints and of nothing else.
+          on_epoch: called after each epoch with its number (from 0), the mean loss, and the top-1
+            in percent (NaN where not tested).
+
+        Raises:
+          InputError: where the loss is no longer finite.
+        """
+        protocol = self.protocol
+        state = self._init(stream(seed, "student", "init"))
+        key_views = stream(seed, "student", "views")
+        curve = Curve(*(np.full(protocol.epochs, np.nan) for _ in range(3)))
+        per_class = np.full(len(test.class_names), np.nan)
+        first, spent = 0, 0.0
+        with Checkpointer(checkpoints) as saved:
+            restored = saved.restore_latest({"state": state, "curve": dataclasses.asdict(curve)})
+            if restored is not None:
+                first, tree = restored
+                # Copies, because the state is donated and the checkpoint's memory is not ours.
+                state = jax.tree.map(jnp.array, tree["state"])
+                curve = Curve(**{name: np.array(values) for name, values in tree["curve"].items()})
+                spent = float(curve.seconds[first - 1])
+            start = last_save = time.monotonic()
+            for epoch in range(first, protocol.epochs):
+                state, loss = self._train_epoch(state, images, seed, epoch, key_views)
+                if not math.isfinite(loss):
+                    raise InputError(
+                        f"student {self.student}, seed {seed}: the loss became {loss} in epoch "
+                        f"{epoch + 1}; expected a smaller evaluate.learning_rate than "
+                        f"{protocol.learning_rate}"
+                    )
+                curve.loss[epoch] = loss
+                if protocol.is_tested(epoch):
+                    accuracy = self.test(state.variables, test)
+                    curve.top1[epoch], per_class = accuracy.top1, accuracy.per_class
+                curve.seconds[epoch] = spent + time.monotonic() - start
+                on_epoch(epoch, loss, float(curve.top1[epoch]))
+                last_epoch = epoch == protocol.epochs - 1
+                if time.monotonic() - last_save >= SAVE_SECONDS and not last_epoch:
+                    saved.save(epoch + 1, {"state": state, "curve": dataclasses.asdict(curve)})
+                    last_save = time.monotonic()
+        return Trained(state.variables, curve, per_class)
+
+    def test(self, variables: dict, test: CroppedImages):
+        """Accuracy of a student on the test set."""
+        return measure_accuracy(
+            lambda images: self._logits(variables, images, self._statistics), test
+        )
+
+    def _train_epoch(
+        self,
+        state: training.TrainState,
+        images: UInt8[np.ndarray, "n s s 3"],
+        seed: int,
+        epoch: int,
+        key_views: jax.Array,
+    ) -> tuple[training.TrainState, float]:
+        """One pass in a new order, the ragged last batch included; returns the mean loss."""
+        protocol = self.protocol
+        rate = training.student_learning_rate(
+            protocol.learning_rate, epoch, protocol.epochs, protocol.cosine_stretch
+        )
+        order = jax.random.permutation(stream(seed, "student", "order", epoch), len(images))
+        order = np.asarray(order)
+        key_epoch = jax.random.fold_in(key_views, epoch)
+        total = 0.0
+        for step, place in enumerate(range(0, len(images), protocol.batch_size)):
+            chosen = images[order[place : place + protocol.batch_size]]
+            state, loss = self._program(
+                state,
+                self._teacher_variables,
+                chosen,
+                jax.random.fold_in(key_epoch, step),
+                rate,
+                self._statistics,
+                self._teacher_statistics,
+            )
+            total = total + loss * len(chosen)
+        return state, float(total) / len(images)
+
+
+def _fresh_state(
+    module: nn.Module,
+    optimizer: Any,
+    image_size: int,
+    key: jax.Array,
+) -> training.TrainState:
+    variables = module.init(key, jnp.zeros((1, image_size, image_size, 3)))
+    return training.create_state(optimizer, dict(variables))
+
+
+def as_json(numbers: Any) -> Any:
+    """Numbers as JSON holds them: NaN becomes null."""
+    return json.loads(json.dumps(np.asarray(numbers).tolist()).replace("NaN", "null"))

@@ -1,0 +1,61 @@
+"""Views of training images."""
+
+import jax
+import numpy as np
+
+from delt_jax.core.augment.views import StudentViews, pad_crop_flip
+from delt_jax.core.augment.views import student_views as eager_student_views
+
+PLAIN = StudentViews(randaugment_ops=0, min_scale=1.0, flip_probability=0.0, cutmix=0.0)
+student_views = jax.jit(eager_student_views, static_argnums=2)
+
+
+def images_of(count, size=8, seed=5):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def test_nothing_switched_on_changes_nothing(x64):
+    images = images_of(4)
+    shown = student_views(jax.random.key(0), images, PLAIN)
+    np.testing.assert_allclose(shown, images / 255, atol=1e-12)
+    assert shown.dtype == np.float64
+
+
+def test_every_image_gets_a_view_of_its_own():
+    images = np.repeat(images_of(1, size=32), 16, axis=0)
+    views = StudentViews(randaugment_ops=0, min_scale=0.25, cutmix=0.0)
+    shown = np.asarray(student_views(jax.random.key(0), images, views))
+    assert len(np.unique(shown.reshape(16, -1), axis=0)) == 16
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+
+
+def test_cutmix_makes_patches_of_other_images():
+    images = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None] * 50, (6, 8, 8, 3))
+    views = StudentViews(randaugment_ops=0, min_scale=1.0, cutmix=1.0)
+    for seed in range(5):
+        shown = np.asarray(student_views(jax.random.key(seed), images, views))
+        values = np.round(shown * 255).astype(int)
+        assert set(values.ravel()) <= {0, 50, 100, 150, 200, 250}
+        changed = (values != np.asarray(images)).any(axis=-1)
+        touched = changed[changed.any(axis=(1, 2))]
+        assert (touched == touched[:1]).all()  # one box for the batch
+
+
+def test_pad_crop_flip_moves_and_mirrors():
+    images = images_of(40)
+    assert (pad_crop_flip(jax.random.key(0), images, 0, 0.0) == images).all()
+    assert (pad_crop_flip(jax.random.key(0), images, 0, 1.0) == images[:, :, ::-1]).all()
+    shown = np.asarray(pad_crop_flip(jax.random.key(1), images, 2))
+    assert shown.dtype == np.uint8
+    found = set()
+    for image, view in zip(images, shown):
+        for flip in (False, True):
+            padded = np.pad(image[:, ::-1] if flip else image, ((2, 2), (2, 2), (0, 0)))
+            for row in range(5):
+                for column in range(5):
+                    if (padded[row : row + 8, column : column + 8] == view).all():
+                        found.add((row, column, flip))
+                        break
+    assert {flip for *_, flip in found} == {False, True}
+    assert {row for row, *_ in found} == set(range(5)) == {column for _, column, _ in found}

@@ -1,0 +1,206 @@
+"""The evaluate stage: sets, seeds, resumption, what it writes."""
+
+import dataclasses
+import json
+import statistics
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import (
+    CLASSES,
+    SIZE,
+    coloured,
+    make_config,
+    save_distilled,
+    save_teacher,
+    train_source,
+)
+
+from delt_jax.data.selection import Selection, write_selection
+from delt_jax.errors import InputError
+from delt_jax.runtime.metrics import read_metrics
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import evaluate, student
+from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
+from delt_jax.stages.student import StudentTrainer
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A config and a work directory as the earlier stages leave it."""
+    config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
+    save_teacher(workdir)
+    save_distilled(workdir, config)
+    chosen = np.array([[0, 3], [4, 1], [2, 8]])
+    write_selection(workdir, train_source(config), Selection(chosen, np.full((3, 2), 0.5)))
+    return config, workdir
+
+
+def test_evaluates_every_set_and_seed_once(prepared):
+    config, workdir = prepared
+    result = evaluate.run(config, workdir)
+    names = [(run.set, run.student, run.seed) for run in result.runs]
+    sets = ("distilled", "selected", "random")
+    assert names == [(name, "conv3", seed) for name in sets for seed in (1, 2)]
+    assert [(s.set, s.n) for s in result.summaries] == [(name, 2) for name in sets]
+    of_distilled = [run.top1 for run in result.runs[:2]]
+    assert result.summaries[0].top1_mean == pytest.approx(statistics.mean(of_distilled))
+    assert result.summaries[0].top1_std == pytest.approx(statistics.stdev(of_distilled))
+
+    written = workdir.read_json(workdir.evaluation / "distilled-conv3-1.json")
+    assert written["top1"] == result.runs[0].top1
+    assert [epoch for epoch, _ in written["curve"]] == [1, 3]  # epochs 0 and 2 counted from 0
+    assert written["best_top1"] == max(top1 for _, top1 in written["curve"])
+    assert len(written["loss"]) == written["epochs"] == 3
+    assert len(written["per_class"]) == 3
+    assert written["class_names"] == list(CLASSES)
+    assert written["images"] == 6
+    assert written["protocol"]["batch_size"] == 3
+    # The accuracy of all is that of the classes, weighted by the 5, 5 and 4 test images.
+    assert np.dot(written["per_class"], [5, 5, 4]) / 14 == pytest.approx(written["top1"])
+
+    diversity = workdir.read_json(workdir.evaluation / "diversity.json")
+    assert set(diversity) == set(sets)
+    assert diversity == result.diversity
+    assert all(0 < value["mean"] <= 1 for value in diversity.values())
+    assert {path.name for path in workdir.evaluation.iterdir()} == {
+        "diversity.json",
+        *(f"{name}-conv3-{seed}.json" for name in sets for seed in (1, 2)),
+    }
+
+    # Again: nothing is trained, the same comes out. After a change of one set: that alone.
+    stamps = {p: p.stat().st_mtime_ns for p in workdir.evaluation.glob("*-conv3-*.json")}
+    again = evaluate.run(config, workdir)
+    assert again.runs == result.runs
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+    save_distilled(workdir, config, seed=8)
+    evaluate.run(config, workdir)
+    changed = {p.name for p, stamp in stamps.items() if p.stat().st_mtime_ns != stamp}
+    assert changed == {"distilled-conv3-1.json", "distilled-conv3-2.json"}
+    rows = [row for row in read_metrics(workdir.metrics_jsonl) if row["stage"] == "evaluate"]
+    assert len(rows) == (6 + 2) * 2
+    assert json.loads((workdir.evaluation / "random-conv3-2.json").read_text())["seed"] == 2
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def test_a_student_goes_on_where_it_was_interrupted(prepared, monkeypatch, tmp_path):
+    config, workdir = prepared
+    config.evaluate.batch_size = 4  # of six images: the last batch is ragged
+    config.evaluate.randaugment_ops = 1
+    spec = evaluate.describe(config.data.name, config.data.source, SIZE)
+    teacher = evaluate.load_network(workdir.teacher)
+    protocol = evaluate.read_protocol(config, "conv3", spec, teacher)
+    trainer = StudentTrainer("conv3", teacher, protocol, SIZE)
+    test = CroppedImages(train_source(config), SIZE)
+    images = coloured(np.arange(6) % 3, 5)
+    whole = trainer.train(images, 3, test, tmp_path / "whole")
+
+    monkeypatch.setattr(student, "SAVE_SECONDS", 0.0)
+    epochs = []
+
+    def die(epoch, loss, top1):
+        if epoch == 1 and len(epochs) == 1:
+            raise KilledError
+        epochs.append(epoch)
+
+    with pytest.raises(KilledError):
+        trainer.train(images, 3, test, tmp_path / "broken", die)
+    resumed = trainer.train(
+        images, 3, test, tmp_path / "broken", lambda epoch, loss, top1: epochs.append(epoch)
+    )
+    assert epochs == [0, 1, 2]  # the first epoch was not done again
+    jax.tree.map(np.testing.assert_array_equal, resumed.variables, whole.variables)
+    np.testing.assert_array_equal(resumed.curve.loss, whole.curve.loss)
+    np.testing.assert_array_equal(resumed.curve.top1, whole.curve.top1)
+    np.testing.assert_array_equal(resumed.per_class, whole.per_class)
+    assert (np.diff(resumed.curve.seconds) > 0).all()
+
+    other = trainer.train(images, 4, test, tmp_path / "other")
+    assert (other.curve.loss != whole.curve.loss).any()
+
+
+def test_a_diverging_student_is_named(prepared):
+    config, workdir = prepared
+    config.evaluate.learning_rate = 1e38
+    config.evaluate.sets = ("distilled",)
+    with pytest.raises(InputError, match=r"student conv3, seed 1: the loss became .* in epoch"):
+        evaluate.run(config, workdir)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"evaluate.sets": ("destilled",)}, "destilled.*expected some of distilled"),
+        ({"evaluate.students": ("conv33",)}, "conv33.*conv3"),
+        ({"evaluate.students": ()}, "students is empty"),
+        ({"evaluate.seeds": ()}, "seeds is empty"),
+        ({"evaluate.statistics": "mnist"}, "mnist"),
+        ({"ipc": 3}, "2 to 2 images per class; expected ipc = 3"),
+    ],
+)
+def test_refuses_before_it_trains(prepared, change, message):
+    config, workdir = prepared
+    config.update_from_flattened_dict(change)
+    with pytest.raises(InputError, match=message):
+        evaluate.run(config, workdir)
+    assert not workdir.evaluation.exists()
+
+
+def test_real_images_suffer_what_distilled_ones_do(prepared):
+    config, workdir = prepared
+    spec = evaluate.describe(config.data.name, config.data.source, SIZE)
+    config.distilled.format = "png"
+    plain = evaluate._open_sets(config, workdir, spec)
+    config.distilled.format, config.distilled.quality = "jpg", 50
+    lossy = evaluate._open_sets(config, workdir, spec)
+    source = train_source(config)
+    expected = np.stack([source[index] for index in (0, 3, 4, 1, 2, 8)])
+    np.testing.assert_array_equal(plain["selected"](1).images, expected)
+    np.testing.assert_array_equal(plain["selected"](1).labels, [0, 0, 1, 1, 2, 2])
+    distance = np.abs(lossy["selected"](1).images.astype(int) - expected).mean()
+    assert 0 < distance < 60
+    # Random images are drawn for each seed, the others are the same for all.
+    assert (plain["random"](1).images != plain["random"](2).images).any()
+    np.testing.assert_array_equal(plain["random"](1).images, plain["random"](1).images)
+    np.testing.assert_array_equal(plain["random"](1).labels, [0, 0, 1, 1, 2, 2])
+
+
+def test_accuracy_counts_every_image_once_whatever_the_batch(tmp_path):
+    source = train_source(make_config(tmp_path))
+    held, streamed = CroppedImages(source, SIZE), CroppedImages(source, SIZE, hold_bytes=0)
+
+    def brightest(images):
+        means = np.asarray(images, np.float32).mean((1, 2))
+        means[:, 2] += 30  # so that some are wrong
+        return means
+
+    expected = brightest(np.stack([source[i] for i in range(len(source))])).argmax(1)
+    correct = expected == source.labels
+    for images in (held, streamed):
+        for batch_size in (5, 36, 100):
+            counted = []
+            found = measure_accuracy(brightest, images, batch_size, counted.append)
+            assert found.top1 == pytest.approx(100 * correct.mean())
+            assert sum(counted) == 36
+            per_class = [100 * correct[source.labels == k].mean() for k in range(3)]
+            np.testing.assert_allclose(found.per_class, per_class)
+    order = np.array([3, 1, 2])
+    for one, other in zip(held.batches(order, 2), streamed.batches(order, 2), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_summaries_of_one_seed_have_no_deviation():
+    run = evaluate.StudentRun("distilled", "conv3", 1, 50.0, 60.0, 2, 1.0)
+    (alone,) = evaluate.summarise([run])
+    assert (alone.top1_mean, alone.top1_std, alone.best_mean, alone.best_std) == (
+        50,
+        None,
+        60,
+        None,
+    )
+    (both,) = evaluate.summarise([run, dataclasses.replace(run, seed=2, top1=52.0)])
+    assert both.top1_std == pytest.approx(2**0.5)

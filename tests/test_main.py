@@ -1,0 +1,45 @@
+"""The command line: mistakes end in one line."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def main(*arguments):
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "delt_jax.main", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/digits.py:ipx=3"], "got 'ipx', expected ipc"),
+        (
+            ["--config=configs/digits.py", "--config.synthesis.round_iterations=7"],
+            "round_iterations: got 7, which does not divide iterations",
+        ),
+        (["--config=configs/digits.py", "--stages=selct"], "stages: got 'selct'"),
+        (
+            ["--config=configs/cifar10.py:source=/no/such/folder"],
+            "source '/no/such/folder': no such file or folder",
+        ),
+        (["--config=configs/imagenet.py"], "imagenet2012"),
+        (["--config=configs/digits.py", "extra"], "got 'extra'"),
+        (["--config=configs/digit.py"], "cannot read"),
+        (["--config=configs/digits.py", "--config.sinthesis.jitter=1"], 'Did you mean "synthesis"'),
+        (["--config=configs/digits.py", "--config.ipc=many"], "config.ipc"),
+        ([], "config"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_before_any_work(arguments, message, tmp_path):
+    done = main(f"--workdir={tmp_path / 'run'}", *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,116 @@
+"""Stages in order, skipped where done, refused where the config has changed."""
+
+import dataclasses
+import types
+
+import pytest
+from ml_collections import ConfigDict
+
+from delt_jax import pipeline
+from delt_jax.errors import InputError
+from delt_jax.pipeline import Stage
+from delt_jax.runtime.workdir import WorkDir
+
+STAGES = (
+    Stage("squeeze", (), ("seed",), outputs=("teacher",)),
+    Stage("select", ("squeeze",), ("ipc",), ignores=("ipc.log",), outputs=("ranking_csv",)),
+    Stage("report", ("select",), (), outputs=("results_json",), always=True),
+)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Names of the stages that ran, in order; each writes its outputs."""
+    names = []
+
+    def module(path):
+        stage = next(stage for stage in STAGES if path.endswith(f".{stage.name}"))
+
+        def run(config, workdir):
+            names.append(stage.name)
+            for output in stage.outputs:
+                workdir.write_text(getattr(workdir, output), "x")
+            return stage.name
+
+        return types.SimpleNamespace(run=run)
+
+    monkeypatch.setattr(pipeline, "STAGES", STAGES)
+    monkeypatch.setattr(pipeline, "NAMES", tuple(stage.name for stage in STAGES))
+    monkeypatch.setattr(pipeline.importlib, "import_module", module)
+    return names
+
+
+def make_config(**changes):
+    return ConfigDict({"seed": 0, "ipc": {"value": 1, "log": 5}} | changes)
+
+
+def run(workdir, config, stages=("squeeze", "select", "report"), **options):
+    return pipeline.run(config, workdir, stages, say=lambda line: None, **options)
+
+
+def test_stages_run_in_their_order_and_once(tmp_path, ran):
+    workdir = WorkDir(tmp_path)
+    run(workdir, make_config(), ("report", "select", "squeeze"))
+    assert ran == ["squeeze", "select", "report"]
+    results = run(workdir, make_config())
+    assert ran == ["squeeze", "select", "report", "report"], "only the report runs again"
+    assert results == {"report": "report"}
+
+
+def test_what_does_not_decide_a_result_may_change(tmp_path, ran):
+    run(WorkDir(tmp_path), make_config())
+    run(WorkDir(tmp_path), make_config(ipc={"value": 1, "log": 6}))
+    assert ran.count("select") == 1
+
+
+def test_a_changed_config_is_refused_naming_the_fields(tmp_path, ran):
+    run(WorkDir(tmp_path), make_config())
+    with pytest.raises(InputError, match=r"stage squeeze .*seed: 0 there, 1 now"):
+        run(WorkDir(tmp_path), make_config(seed=1))
+    assert len(ran) == 3
+
+
+def test_overwrite_recomputes_the_stage_and_what_depends_on_it(tmp_path, ran):
+    run(WorkDir(tmp_path), make_config())
+    run(WorkDir(tmp_path), make_config(seed=1), overwrite=True)
+    assert ran == ["squeeze", "select", "report"] * 2
+
+
+def test_a_stage_that_was_interrupted_runs_again(tmp_path, ran, monkeypatch):
+    workdir = WorkDir(tmp_path)
+    run(workdir, make_config())
+    record = workdir.read_json(workdir.stages / "select.json")
+    workdir.write_json(workdir.stages / "select.json", record | {"seconds": None})
+    run(workdir, make_config())
+    assert ran.count("select") == 2
+    assert ran.count("squeeze") == 1
+
+
+def test_a_result_that_was_deleted_is_made_again(tmp_path, ran):
+    run(WorkDir(tmp_path), make_config())
+    WorkDir(tmp_path).ranking_csv.unlink()
+    run(WorkDir(tmp_path), make_config())
+    assert ran.count("select") == 2
+
+
+def test_a_missing_earlier_stage_is_named(tmp_path, ran):
+    with pytest.raises(InputError, match="stage select: needs the result of stage squeeze"):
+        run(WorkDir(tmp_path), make_config(), ("select",))
+
+
+def test_an_unknown_stage_is_refused(tmp_path, ran):
+    with pytest.raises(InputError, match="stages: got 'selct', expected some of squeeze, select"):
+        run(WorkDir(tmp_path), make_config(), ("selct",))
+
+
+def test_every_stage_names_real_parts_of_the_config_and_work_directory():
+    from configs import base
+
+    flat = pipeline._flatten(base.get_base().to_dict())
+    for stage in pipeline.STAGES:
+        for path in (*stage.reads, *stage.ignores):
+            assert any(name == path or name.startswith(f"{path}.") for name in flat), path
+        for output in stage.outputs:
+            assert hasattr(WorkDir("x"), output)
+        assert set(stage.needs) <= set(pipeline.NAMES)
+    assert dataclasses.is_dataclass(pipeline.STAGES[0])
