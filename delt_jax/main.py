@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """`flags.FLAGS(argv)`, with what ml_collections makes of a mistake brought down to its point."""
+    """`flags.FLAGS(argv)`, with ml_collections' account of a mistake brought down to its point."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:  # an error in get_config() comes as the text of its traceback

@@ -135,8 +135,8 @@ def test_finished_class_batches_are_kept(finished, tmp_path):
 
 def test_killed_at_any_instant_the_same_command_finishes_with_the_same_bits(tmp_path):
     config, workdir = prepare(tmp_path)
-    config.synthesis.iterations, config.synthesis.round_iterations = 120, 40
-    config.synthesis.checkpoint_minutes = 0.0
+    config.synthesis.iterations, config.synthesis.round_iterations = 1500, 500
+    config.synthesis.log_every, config.synthesis.checkpoint_minutes = 5, 0.002
     config_file = tmp_path / "config.py"
     config_file.write_text(
         "import json, pathlib\nfrom ml_collections import ConfigDict\n"
