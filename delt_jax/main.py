@@ -34,9 +34,7 @@ def main(argv: list[str]) -> None:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
     config, workdir = _CONFIG.value, WorkDir(str(_WORKDIR.value))
     if not isinstance(config, ConfigDict):
-        raise InputError(
-            "--config: cannot read that file; expected one like configs/*.py"
-        )
+        raise InputError("--config: cannot read that file; expected one like configs/*.py")
     print(pipeline.announce(config, workdir, _STAGES.value), flush=True)
     pipeline.run(config, workdir, _STAGES.value, _OVERWRITE.value)
     if workdir.results_json.exists():

@@ -11,10 +11,9 @@ from typing import Any
 import jax
 
 from delt_jax import __version__
-from delt_jax.data.sources import describe
 from delt_jax.errors import InputError
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.planning import make_plan
+from delt_jax.stages import preflight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +83,10 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
     """What a run is about to do and what its synthesis costs, for people.
 
     Raises:
-      InputError: for an unknown stage, data set or source, or an impossible schedule.
+      InputError: for an unknown stage, or whatever is wrong with the config.
     """
     _check_names(stages)
-    data = config.data
-    spec = describe(data.name, data.source or "", data.image_size or None)
-    plan = make_plan(config, spec.num_classes)
+    spec, plan = preflight.check(config)
     devices = jax.devices()
     return "\n".join(
         [

@@ -87,6 +87,20 @@ def protocol_defaults(
     return min(batch_size, ipc * num_classes), next(learning_rates, DEFAULT_LEARNING_RATE)
 
 
+def check(options: Any) -> None:
+    """Raises `InputError` naming the first option of `config.evaluate` that is out of range."""
+    for name, least in (("epochs", 1), ("batch_size", 0), ("eval_every", 0), ("learning_rate", 0)):
+        if options[name] < least:
+            raise InputError(f"evaluate.{name} {options[name]}: expected at least {least}")
+    for name in ("temperature", "cosine_stretch"):
+        if options[name] <= 0:
+            raise InputError(f"evaluate.{name} {options[name]}: expected more than 0")
+    if not 0 < options.min_scale <= 1:
+        raise InputError(f"evaluate.min_scale {options.min_scale}: expected within (0, 1]")
+    if options.cutmix < 0:
+        raise InputError(f"evaluate.cutmix {options.cutmix}: expected at least 0")
+
+
 def read_protocol(config: Any, student: str, spec: DatasetSpec, teacher: Network) -> Protocol:
     """The protocol of `config.evaluate` for one student.
 
@@ -100,16 +114,7 @@ def read_protocol(config: Any, student: str, spec: DatasetSpec, teacher: Network
       InputError: naming the option that is out of range.
     """
     options = config.evaluate
-    for name, least in (("epochs", 1), ("batch_size", 0), ("eval_every", 0), ("learning_rate", 0)):
-        if options[name] < least:
-            raise InputError(f"evaluate.{name} {options[name]}: expected at least {least}")
-    for name in ("temperature", "cosine_stretch"):
-        if options[name] <= 0:
-            raise InputError(f"evaluate.{name} {options[name]}: expected more than 0")
-    if not 0 < options.min_scale <= 1:
-        raise InputError(f"evaluate.min_scale {options.min_scale}: expected within (0, 1]")
-    if options.cutmix < 0:
-        raise InputError(f"evaluate.cutmix {options.cutmix}: expected at least 0")
+    check(options)
     batch_size, learning_rate = protocol_defaults(
         student, config.ipc, spec.num_classes, spec.image_size
     )

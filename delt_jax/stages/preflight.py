@@ -1,0 +1,100 @@
+"""Everything about a config that can be wrong, found before hours are spent on the rest."""
+
+import difflib
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from delt_jax.core.ranking import MODES
+from delt_jax.data.sources import describe
+from delt_jax.data.specs import DatasetSpec
+from delt_jax.errors import InputError
+from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
+from delt_jax.models import registry
+from delt_jax.stages import protocol
+from delt_jax.stages.evaluate import SETS
+from delt_jax.stages.planning import Plan, make_plan
+
+STATISTICS = ("teacher", "dataset", "imagenet")
+COMPUTE_DTYPES = ("float32", "bfloat16")
+# Option, smallest and largest value.
+RANGES: tuple[tuple[str, float, float], ...] = (
+    ("ipc", 1, float("inf")),
+    ("synthesis.learning_rate", 0, float("inf")),
+    ("synthesis.bn_weight", 0, float("inf")),
+    ("synthesis.first_bn_multiplier", 0, float("inf")),
+    ("synthesis.jitter", 0, float("inf")),
+    ("synthesis.flip", 0, 1),
+    ("synthesis.class_batches_per_device", 1, float("inf")),
+    ("synthesis.steps_per_call", 0, float("inf")),
+    ("synthesis.log_every", 1, float("inf")),
+    ("synthesis.checkpoint_minutes", 0, float("inf")),
+    ("distilled.quality", 1, 95),
+    ("export.quality", 1, 95),
+    ("select.batch_size", 1, float("inf")),
+    ("report.classes", 1, float("inf")),
+)
+# Option and its words.
+WORDS: tuple[tuple[str, Sequence[str]], ...] = (
+    ("teacher.statistics", STATISTICS[1:]),
+    ("select.mode", MODES),
+    ("select.statistics", STATISTICS),
+    ("synthesis.statistics", STATISTICS),
+    ("synthesis.compute_dtype", COMPUTE_DTYPES),
+    ("evaluate.statistics", STATISTICS),
+    ("distilled.format", FORMATS),
+    ("distilled.rounding", ROUNDINGS),
+    ("distilled.naming", NAMINGS),
+    ("export.format", FORMATS),
+    ("export.naming", NAMINGS),
+)
+
+
+def check(config: Any) -> tuple[DatasetSpec, Plan]:
+    """Checks a whole config against itself, the names that there are and the files it names.
+
+    Returns:
+      The data set's spec and the plan of its synthesis.
+
+    Raises:
+      InputError: for the first option that is wrong, with its value and what is expected.
+    """
+    for path, least, most in RANGES:
+        value = _at(config, path)
+        if not least <= value <= most:
+            limits = f"{least} to {most}" if most < float("inf") else f"at least {least}"
+            raise InputError(f"{path}: got {value}, expected {limits}")
+    for path, words in WORDS:
+        _one_of(path, _at(config, path), words)
+    for name in config.evaluate.sets:
+        _one_of("evaluate.sets", name, SETS)
+    for path in ("teacher.weights", "select.ranking"):
+        file = _at(config, path)
+        if file and not pathlib.Path(file).expanduser().is_file():
+            raise InputError(f"{path}: got {file!r}, which is no file")
+    protocol.check(config.evaluate)
+    data = config.data
+    spec = describe(data.name, data.source or "", data.image_size or None)
+    for path, names in (
+        ("teacher.arch", [config.teacher.arch]),
+        ("evaluate.students", [name for name in config.evaluate.students if name != "teacher"]),
+    ):
+        for name in names:
+            try:
+                registry.create(name, spec.num_classes, spec.image_size)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
+    return spec, make_plan(config, spec.num_classes)
+
+
+def _at(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = config[name]
+    return config
+
+
+def _one_of(path: str, value: str, words: Sequence[str]) -> None:
+    if value not in words:
+        near = difflib.get_close_matches(str(value), words, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"{path}: got {value!r}, expected one of {', '.join(words)}{hint}")

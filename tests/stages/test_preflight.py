@@ -1,0 +1,52 @@
+"""A wrong option is found before any work."""
+
+import pytest
+from tiny_run import make_config
+
+from delt_jax.errors import InputError
+from delt_jax.stages import preflight
+
+
+@pytest.fixture
+def config(tmp_path):
+    c = make_config(tmp_path)
+    c.synthesis.iterations, c.synthesis.round_iterations = 8, 2
+    return c
+
+
+def test_a_good_config_gives_its_spec_and_plan(config):
+    spec, plan = preflight.check(config)
+    assert (spec.num_classes, spec.image_size) == (3, 8)
+    assert plan.image_iterations == 3 * (8 + 6)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("ipc", 0, "ipc: got 0, expected at least 1"),
+        ("synthesis.learning_rate", -1.0, r"synthesis\.learning_rate: got -1"),
+        ("synthesis.flip", 1.5, r"synthesis\.flip: got 1\.5, expected 0 to 1"),
+        ("synthesis.crop_curriculum", "cosin", "crop_curriculum: got 'cosin'"),
+        ("synthesis.milestone", 2.0, "milestone: got 2"),
+        ("synthesis.min_crop", 0.0, "min_crop"),
+        ("synthesis.compute_dtype", "fp16", "expected one of float32, bfloat16"),
+        ("synthesis.round_iterations", 3, "does not divide iterations = 8"),
+        ("select.mode", "medum", "did you mean 'medium'"),
+        ("select.ranking", "/no/ranking.csv", "which is no file"),
+        ("teacher.arch", "con3", r"teacher\.arch: unknown architecture 'con3'.*conv3"),
+        ("teacher.weights", "/no/weights.pth", "which is no file"),
+        ("teacher.statistics", "teacher", "expected one of dataset, imagenet"),
+        ("evaluate.students", ("restnet18",), r"evaluate\.students: .*'restnet18'.*resnet18"),
+        ("evaluate.sets", ("distiled",), "did you mean 'distilled'"),
+        ("evaluate.temperature", 0.0, r"evaluate\.temperature 0\.0: expected more than 0"),
+        ("distilled.format", "jpeg", "expected one of png, jpg"),
+        ("distilled.quality", 100, "expected 1 to 95"),
+        ("export.naming", "classes", "did you mean 'class'"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_is_expected(config, path, value, message):
+    with config.ignore_type():
+        config.update_from_flattened_dict({path: value})
+    with pytest.raises(InputError, match=message) as caught:
+        preflight.check(config)
+    assert "\n" not in str(caught.value)
