@@ -70,13 +70,18 @@ class Golden:
         meta = self.meta
         recorded = [self._recorded(start, active) for start, active in self._starts()]
         if not self._draws_rounds():
-            schedule = Schedule(meta["ipc"], meta["iterations"], meta["round_iterations"])
+            schedule = Schedule(
+                meta["ipc"], meta["iterations"], recorded[0].round_iterations, self._early_late()
+            )
             planned = sched.class_batches(schedule, meta["num_classes"], meta["batch_size"])
             assert len(planned) == len(recorded)
             for ours, theirs in zip(planned, recorded, strict=True):
                 for field in ("slots", "labels", "join", "leave", "rounds", "round_iterations"):
                     np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
         return recorded
+
+    def _early_late(self):
+        return self.meta.get("early_late", self.meta["round_iterations"] > 0)
 
     def _draws_rounds(self):
         fewest = self.meta.get("min_iterations")
@@ -104,7 +109,9 @@ class Golden:
             join=join[order],
             leave=leave[order],
             rounds=len(recorded),
-            round_iterations=self.meta["round_iterations"],
+            round_iterations=self.meta["round_iterations"]
+            if self._early_late() or self._draws_rounds()
+            else self.meta["iterations"] // len(recorded),
         )
 
 
