@@ -24,7 +24,9 @@ def get_base() -> ml_collections.ConfigDict:
         ""  # "" the spec's own | folder with train/ and test/ | file.npz | tfds:NAME[:DIR]
     )
     data.image_size = 0  # side in pixels; 0: the spec's
-    data.strict = True  # class names that differ between teacher and data are an error, not a warning
+    data.strict = (
+        True  # class names that differ between teacher and data are an error, not a warning
+    )
 
     c.teacher = teacher = ml_collections.ConfigDict()
     teacher.arch = "resnet18"  # a name of delt_jax/models/registry.py; needs BatchNorm

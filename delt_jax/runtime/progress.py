@@ -65,20 +65,21 @@ class Progress:
         self._ended = self._done >= self._total  # said already, then
         since, before = self._rate_from
         rate = (self._done - before) / max(self._last_line - since, 1e-9)
-        left = (self._total - self._done) / rate if rate > 0 else float("inf")
-        taken = _duration(self._last_line - self._start)
-        ending = f"{_duration(left)} left" if self._done < self._total else taken
+        if self._done >= self._total:
+            pace = f"{rate:,.3g}/s, {_duration(self._last_line - self._start)}"
+        elif rate:
+            pace = f"{rate:,.3g}/s, {_duration((self._total - self._done) / rate)} left"
+        else:
+            pace = "under way"  # nothing but the first call is done, which tells no rate
         print(
             f"{self._description}: {self._done:,}/{self._total:,} {self._unit}, "
-            f"{rate:,.3g}/s, {ending}{self._values}",
+            f"{pace}{self._values}",
             file=sys.stderr,
             flush=True,
         )
 
 
 def _duration(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "unknown time"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -29,4 +29,14 @@ def test_durations_read_well():
     assert progress._duration(59.4) == "59 s"
     assert progress._duration(61) == "1 min 01 s"
     assert progress._duration(7260) == "2 h 01 min"
-    assert progress._duration(float("inf")) == "unknown time"
+
+
+def test_the_first_call_tells_no_rate(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with Progress(3, "evaluating", "epochs") as bar:
+        now = 60.0
+        bar.advance(1)
+        assert capsys.readouterr().err == "evaluating: 1/3 epochs, under way\n"
+        now = 62.0
+        bar.advance(2)
