@@ -25,6 +25,8 @@ class Stage:
       needs: stages whose results it reads.
       reads: parts of the config that decide its result, as dotted paths.
       ignores: parts of those that do not (arrangement, logging, what each result file keys itself).
+      additive: parts that name its results one by one. More may be asked for later, so the stage is
+        entered every time and keeps what it has itself.
       outputs: names of `WorkDir` attributes that hold its results.
       always: cheap, and depends on everything: runs every time.
     """
@@ -33,6 +35,7 @@ class Stage:
     needs: tuple[str, ...]
     reads: tuple[str, ...]
     ignores: tuple[str, ...] = ()
+    additive: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     always: bool = False
 
@@ -65,18 +68,17 @@ STAGES: tuple[Stage, ...] = (
         ("evaluate.temperature", "evaluate.cutmix"),
         outputs=("labels",),
     ),
-    # Each result names its set, student and seed, so more of them can be asked for later.
     Stage(
         "evaluate",
         ("squeeze", "select", "synthesize", "relabel"),
         ("data", "evaluate"),
+        additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
         outputs=("evaluation",),
     ),
     Stage("export", ("synthesize",), ("export",)),
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
 )
 NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
-_ADDITIVE = ("evaluate.students", "evaluate.sets", "evaluate.seeds")
 
 
 def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
@@ -132,7 +134,7 @@ def run(
     workdir.write_json(workdir.config_json, values)
     results = {}
     for stage in wanted:
-        if not stage.always and _is_done(stage, values, workdir):
+        if not (stage.always or stage.additive) and _is_done(stage, values, workdir):
             say(f"{stage.name}: done before, kept")
             continue
         for need in stage.needs:
@@ -164,7 +166,7 @@ def _record_path(name: str, workdir: WorkDir):
 def _inputs(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
     """The config values that decide a stage's result, by dotted path."""
     flat = _flatten(values)
-    ignored = (*stage.ignores, *_ADDITIVE)
+    ignored = (*stage.ignores, *stage.additive)
     return {
         path: value
         for path, value in flat.items()
@@ -196,8 +198,6 @@ def _is_done(stage: Stage, values: dict[str, Any], workdir: WorkDir) -> bool:
     record = workdir.read_json(path)
     if record["seconds"] is None or record["inputs"] != _inputs(stage, values):
         return False
-    if stage.name == "evaluate":
-        return False  # it keeps each student that is there itself
     return all(getattr(workdir, output).exists() for output in stage.outputs)
 
 

@@ -108,7 +108,7 @@ def test_every_stage_names_real_parts_of_the_config_and_work_directory():
 
     flat = pipeline._flatten(base.get_base().to_dict())
     for stage in pipeline.STAGES:
-        for path in (*stage.reads, *stage.ignores):
+        for path in (*stage.reads, *stage.ignores, *stage.additive):
             assert any(name == path or name.startswith(f"{path}.") for name in flat), path
         for output in stage.outputs:
             assert hasattr(WorkDir("x"), output)

@@ -176,15 +176,10 @@ def student_step(
     Returns:
       The next state and the loss before the step.
     """
-    rngs = None if dropout_key is None else {"dropout": dropout_key}
-
-    def objective(params: PyTree) -> tuple[Array, PyTree]:
-        variables = state._replace(params=params).variables
-        logits, updated = apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
-        loss = distillation_loss(logits, teacher_logits, temperature)
-        return loss, updated.get("batch_stats", {})
-
-    state, loss, batch_stats = _descend(optimizer, state, objective, learning_rate)
+    state, loss, batch_stats = _descend(
+        *(apply, optimizer, state, images, learning_rate, dropout_key),
+        lambda logits: distillation_loss(logits, teacher_logits, temperature),
+    )
     if double_bn_update:
         batch_stats = twice_updated(state.batch_stats, batch_stats)
     return state._replace(batch_stats=batch_stats), loss
@@ -202,25 +197,34 @@ def teacher_step(
     dropout_key: Key[Array, ""] | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One step of a teacher on hard labels; arguments and returns as `student_step`'s."""
+    state, loss, batch_stats = _descend(
+        *(apply, optimizer, state, images, learning_rate, dropout_key),
+        lambda logits: smoothed_cross_entropy(logits, labels, label_smoothing),
+    )
+    return state._replace(batch_stats=batch_stats), loss
+
+
+def _descend(
+    apply: Apply,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    images: Float[Array, "b h w c"],
+    learning_rate: Float[Array, ""] | float,
+    dropout_key: Key[Array, ""] | None,
+    loss_of: Callable[[Array], Array],
+) -> tuple[TrainState, Array, PyTree]:
+    """Steps the parameters down the loss of the logits in train mode.
+
+    Returns:
+      The state with its old running statistics, the loss before the step, the updated statistics.
+    """
     rngs = None if dropout_key is None else {"dropout": dropout_key}
 
     def objective(params: PyTree) -> tuple[Array, PyTree]:
         variables = state._replace(params=params).variables
         logits, updated = apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
-        loss = smoothed_cross_entropy(logits, labels, label_smoothing)
-        return loss, updated.get("batch_stats", {})
+        return loss_of(logits), updated.get("batch_stats", {})
 
-    state, loss, batch_stats = _descend(optimizer, state, objective, learning_rate)
-    return state._replace(batch_stats=batch_stats), loss
-
-
-def _descend(
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    objective: Callable[[PyTree], tuple[Array, PyTree]],
-    learning_rate: Float[Array, ""] | float,
-) -> tuple[TrainState, Array, PyTree]:
-    """Steps the parameters along the optimiser's direction; the running statistics stay."""
     (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     direction, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
     params = jax.tree.map(

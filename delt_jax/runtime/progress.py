@@ -49,7 +49,7 @@ class Progress:
     def advance(self, n: int = 1, **values: float) -> None:
         """Counts `n` units as done and shows `values` beside them."""
         self._done += n
-        if not self._advanced:  # compiling belongs to the first: it would spoil the time left
+        if n and not self._advanced:  # compiling belongs to the first: it would spoil the time left
             self._advanced = True
             if self._done < self._total:
                 self._rate_from = (time.monotonic(), self._done)

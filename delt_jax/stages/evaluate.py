@@ -24,7 +24,7 @@ from delt_jax.models.network import Network, load_network
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import CroppedImages
+from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student import StudentTrainer, Trained, as_json
@@ -265,15 +265,12 @@ def _measure_diversity(
         return sown["features"]["penultimate"]
 
     def per_class(training_set: TrainingSet) -> Float[np.ndarray, " k"]:
-        images, batch = training_set.images, min(100, len(training_set.images))
-        images = np.pad(images, [(0, -len(images) % batch), (0, 0), (0, 0), (0, 0)])
-        features = [
-            features_of(teacher.variables, images[place : place + batch])
-            for place in range(0, len(images), batch)
-        ]
-        features = jnp.concatenate(features)[: len(training_set.images)]
+        features = apply_in_batches(
+            lambda part: features_of(teacher.variables, part), training_set.images
+        )
         labels = jnp.asarray(training_set.labels)
-        return np.asarray(intra_class_cosine(features, labels, teacher.num_classes)[0])
+        cosines, _ = intra_class_cosine(jnp.asarray(features), labels, teacher.num_classes)
+        return np.asarray(cosines)
 
     diversity = {}
     for name, images_of in sets.items():

@@ -17,8 +17,8 @@ from delt_jax.export.image_folder import read_distilled
 from delt_jax.models.network import load_network
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.cropped_images import apply_in_batches
 
-BATCH_SIZE = 100
 MODE = "online"
 
 
@@ -51,14 +51,7 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
     images, labels, _ = read_distilled(workdir.distilled)
     moments = Statistics.of(teacher.mean, teacher.std)
     program = training.inference_program(teacher.module.apply)
-    batch = min(BATCH_SIZE, len(images))
-    padded = np.pad(images, [(0, -len(images) % batch), (0, 0), (0, 0), (0, 0)])
-    logits = np.concatenate(
-        [
-            np.asarray(program(teacher.variables, padded[place : place + batch], moments))
-            for place in range(0, len(padded), batch)
-        ]
-    )[: len(images)]
+    logits = apply_in_batches(lambda part: program(teacher.variables, part, moments), images)
     probabilities = np.asarray(jax.nn.softmax(logits))
     result = RelabelResult(
         images=len(images),
