@@ -1,9 +1,7 @@
 """Fixtures that every test may use."""
 
-import importlib
 import os
 import pathlib
-import warnings
 
 # Before jax is imported: four devices on one CPU, for the tests that map over devices.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
@@ -11,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+from torchvision_import import import_torchvision
 
 # Many tests run the same programs: compiled once, kept in pytest's own cache for the next time too.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -69,23 +68,11 @@ def shared_data() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def torchvision():
     """torchvision, also where it was installed without its compiled operators."""
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     try:
-        return importlib.import_module("torchvision")
-    except RuntimeError:
-        # A torchvision of another build has no nms; its models and transforms need only the schema.
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision_libraries.append(library)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("torchvision")
+        return import_torchvision()
     except ImportError:
         pytest.skip("torchvision is not installed")
-
-
-torchvision_libraries: list[object] = []  # a torch.library lives as long as its object
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,14 +20,15 @@ def golden_variables(arch: str, num_classes: int, size: int, seed: int):
 def drawn_variables(module, size: int, seed: int):
     """Float64 variables of any module, drawn by the goldens' recipe."""
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape), registry.variable_shapes(module, size))
-    shapes = {
-        key: value.shape
-        for key, value in torch_weights.to_state_dict(zeros).items()
-        if not key.endswith("num_batches_tracked")
-    }
+    shapes = {key: value.shape for key, value in torch_weights.to_state_dict(zeros).items()}
+    return torch_weights.from_state_dict(module, size, draw_state(shapes, seed))
+
+
+def draw_state(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
+    """A torch state_dict of these shapes, without the buffers that are no weights."""
     random = np.random.default_rng(seed)
-    state = {key: _draw(random, key, shapes[key]) for key in sorted(shapes)}
-    return torch_weights.from_state_dict(module, size, state)
+    drawn = sorted(key for key in shapes if not key.endswith(torch_weights.BUFFERS))
+    return {key: _draw(random, key, shapes[key]) for key in drawn}
 
 
 def _draw(random: np.random.Generator, key: str, shape: tuple[int, ...]) -> np.ndarray:

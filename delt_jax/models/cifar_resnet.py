@@ -9,22 +9,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers
+from delt_jax.models import initializers, layers
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.sowing import sow_penultimate
 
 
 def _conv3x3(x: Array, channels: int, stride: int, name: str) -> Array:
-    return nn.Conv(
-        channels,
-        (3, 3),
-        strides=stride,
-        padding=1,
-        use_bias=False,
-        dtype=x.dtype,
-        kernel_init=initializers.kaiming_normal_fan_in,
-        name=name,
-    )(x)
+    init = initializers.kaiming_normal_fan_in
+    return layers.conv(x, channels, 3, stride=stride, kernel_init=init, name=name)
 
 
 class CifarBlock(nn.Module):
@@ -65,10 +57,5 @@ class CifarResNet(nn.Module):
                 x = CifarBlock(channels, stride, name=f"layer{stage}.{block}")(x, train)
         x = jnp.mean(x, axis=(1, 2))
         sow_penultimate(self, x)
-        return nn.Dense(
-            self.num_classes,
-            dtype=x.dtype,
-            kernel_init=initializers.kaiming_normal_fan_in,
-            bias_init=initializers.torch_default_bias(x.shape[-1]),
-            name="linear",
-        )(x)
+        init = initializers.kaiming_normal_fan_in
+        return layers.dense(x, self.num_classes, kernel_init=init, name="linear")

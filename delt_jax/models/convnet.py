@@ -5,13 +5,10 @@ References:
   (f2f81ca), whose torch keys and initial distribution these are.
 """
 
-import math
-
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers
+from delt_jax.models import layers
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.sowing import sow_penultimate
 
@@ -30,25 +27,10 @@ class ConvNet(nn.Module):
         """Logits of normalised images; each block halves the side, which must last for `depth`."""
         x = images
         for block in range(self.depth):
-            x = nn.Conv(
-                self.width,
-                (3, 3),
-                padding=1,
-                dtype=x.dtype,
-                kernel_init=initializers.torch_default_kernel,
-                bias_init=initializers.torch_default_bias(9 * x.shape[-1]),
-                name=f"layers.conv.{block}",
-            )(x)
+            x = layers.conv(x, self.width, 3, bias=True, name=f"layers.conv.{block}")
             x = BatchNorm(name=f"layers.norm.{block}")(x, train)
             x = nn.relu(x)
             x = nn.avg_pool(x, (2, 2), strides=(2, 2))
-        # torch flattens channels first; so do we, and the classifier's weight needs no permutation.
-        x = jnp.transpose(x, (0, 3, 1, 2)).reshape(len(x), -1)
+        x = layers.flatten(x)
         sow_penultimate(self, x)
-        return nn.Dense(
-            self.num_classes,
-            dtype=x.dtype,
-            kernel_init=initializers.torch_default_kernel,
-            bias_init=initializers.torch_default_bias(math.prod(x.shape[1:])),
-            name="classifier",
-        )(x)
+        return layers.dense(x, self.num_classes, name="classifier")

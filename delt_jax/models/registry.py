@@ -6,10 +6,13 @@ logits `[b, k]`, computing in the images' dtype (BatchNorm in at least float32).
 - `mutable=["bn_stats"]`: `first` and `second` of each BatchNorm, under the path that it has in
   `batch_stats` (see `delt_jax.models.batch_norm`);
 - `mutable=["features"]`: `features/penultimate` `[b, d]`, the classifier's input;
-- `train=True, mutable=["batch_stats"]`: the updated running statistics.
+- `train=True, mutable=["batch_stats"]`: the updated running statistics;
+- `train=True, rngs={"dropout": key}`: dropout and stochastic depth, where it has any.
 
-`variables` are `{"params": ..., "batch_stats": ...}`, float32, and `".".join(path)` of a module is
-its path in torch.
+`variables` are `{"params": ..., "batch_stats": ...}`, float32 (without `batch_stats` where there is
+no BatchNorm), and `".".join(path)` of a module is its path in torch. A module may define
+`current_key(key)`, a static method that maps the keys of an older or another publication of its
+weights to these.
 """
 
 import dataclasses
@@ -19,12 +22,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.traverse_util import unflatten_dict
+from jaxtyping import Array, Key
 
 from delt_jax.errors import InputError
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.cifar_resnet import CifarResNet
 from delt_jax.models.convnet import WIDTH, ConvNet
-from delt_jax.models.resnet import BasicBlock, Bottleneck, ResNet
+from delt_jax.models.resnet import BasicBlock, Bottleneck, ResNet, WideBottleneck
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +39,13 @@ class Architecture:
     Attributes:
       build: makes the module, given the number of classes.
       min_side: smallest image side in pixels that it can take.
+      side_multiple: what the side must be a multiple of.
       has_batch_norm: whether it can be a teacher.
     """
 
     build: Callable[[int], nn.Module]
     min_side: int = 1
+    side_multiple: int = 1
     has_batch_norm: bool = True
 
 
@@ -76,6 +83,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50_small": _resnet(Bottleneck, 3, 4, 6, 3, small_images=True),
     "resnet101": _resnet(Bottleneck, 3, 4, 23, 3),
     "resnet101_small": _resnet(Bottleneck, 3, 4, 23, 3, small_images=True),
+    "resnet152": _resnet(Bottleneck, 3, 8, 36, 3),
+    "resnet152_small": _resnet(Bottleneck, 3, 8, 36, 3, small_images=True),
+    "wide_resnet50_2": _resnet(WideBottleneck, 3, 4, 6, 3),
+    "wide_resnet50_2_small": _resnet(WideBottleneck, 3, 4, 6, 3, small_images=True),
 }
 NAMES: tuple[str, ...] = tuple(ARCHITECTURES)
 TEACHER_NAMES: tuple[str, ...] = tuple(
@@ -102,6 +113,11 @@ def create(arch: str, num_classes: int, image_size: int) -> nn.Module:
         raise InputError(
             f"{arch}: images of side {image_size}, expected at least {architecture.min_side}"
         )
+    if image_size % architecture.side_multiple:
+        raise InputError(
+            f"{arch}: images of side {image_size}, expected a multiple of "
+            f"{architecture.side_multiple}"
+        )
     if num_classes < 1:
         raise InputError(f"{arch}: {num_classes} classes, expected at least 1")
     return architecture.build(num_classes)
@@ -113,19 +129,40 @@ def variable_shapes(module: nn.Module, image_size: int) -> dict:
     return jax.eval_shape(module.init, jax.random.key(0), images)
 
 
+def initialise(module: nn.Module, image_size: int, key: Key[Array, ""]) -> dict:
+    """Fresh `variables`, distributed as those of the architecture's published implementation."""
+    images = jnp.zeros((1, image_size, image_size, 3))
+    return jax.jit(module.init)(key, images)  # jit leaves the forward pass out
+
+
 def batch_norm_order(module: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]:
     """Paths of the BatchNorms in forward order, which is the order of torch's `modules()`.
 
     Needed because a tree's leaves sort by name ("layer1.10" before "layer1.2"): the network's first
     BatchNorm is `batch_norm_order(...)[0]`, never the first leaf.
     """
-    order: list[tuple[str, ...]] = []
+    return tuple(module.path for module in _batch_norms(module, image_size))
+
+
+def batch_norm_momenta(module: nn.Module, image_size: int) -> dict:
+    """The weight of a new batch in each running statistic, as a tree like `batch_stats`."""
+    flat = {
+        (*norm.path, leaf): norm.momentum
+        for norm in _batch_norms(module, image_size)
+        for leaf in ("mean", "var")
+    }
+    return unflatten_dict(flat)
+
+
+def _batch_norms(module: nn.Module, image_size: int) -> list[BatchNorm]:
+    """The BatchNorms in forward order."""
+    norms: list[BatchNorm] = []
 
     def note(call, args, kwargs, context):
         if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
-            order.append(context.module.path)
+            norms.append(context.module)
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
         variable_shapes(module, image_size)
-    return tuple(order)
+    return norms

@@ -6,14 +6,13 @@ References:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers
+from delt_jax.models import initializers, layers
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.sowing import sow_penultimate
 
@@ -26,17 +25,7 @@ def _conv(
     name: str,
     kernel_init: Initializer = initializers.kaiming_normal_fan_out,
 ) -> Array:
-    """A `side` x `side` convolution without bias that keeps the image's size at stride 1."""
-    return nn.Conv(
-        channels,
-        (side, side),
-        strides=stride,
-        padding=side // 2,
-        use_bias=False,
-        dtype=x.dtype,
-        kernel_init=kernel_init,
-        name=name,
-    )(x)
+    return layers.conv(x, channels, side, stride=stride, kernel_init=kernel_init, name=name)
 
 
 def _shortcut(x: Array, channels: int, stride: int, train: bool) -> Array:
@@ -67,29 +56,36 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions (ResNet-50 and deeper)."""
+    """1x1, 3x3, 1x1 convolutions (ResNet-50 and deeper); the inner two `widening` times as wide."""
 
     width: int
     stride: int
+    widening: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Returns `4 * width` channels."""
-        channels = 4 * self.width
-        y = _conv(x, self.width, 1, 1, "conv1")
+        channels, inner = 4 * self.width, self.widening * self.width
+        y = _conv(x, inner, 1, 1, "conv1")
         y = nn.relu(BatchNorm(name="bn1")(y, train))
-        y = _conv(y, self.width, 3, self.stride, "conv2")
+        y = _conv(y, inner, 3, self.stride, "conv2")
         y = nn.relu(BatchNorm(name="bn2")(y, train))
         y = _conv(y, channels, 1, 1, "conv3")
         y = BatchNorm(name="bn3")(y, train)
         return nn.relu(y + _shortcut(x, channels, self.stride, train))
 
 
+class WideBottleneck(Bottleneck):
+    """A bottleneck whose inner layers are twice as wide (Wide ResNet-50-2, arXiv 1605.07146)."""
+
+    widening: int = 2
+
+
 class ResNet(nn.Module):
     """A residual network of four stages.
 
     Attributes:
-      block: `BasicBlock` or `Bottleneck`.
+      block: `BasicBlock`, `Bottleneck` or `WideBottleneck`.
       blocks: blocks in each stage.
       num_classes: k, the number of logits.
       small_images: the field's `_modified` stem, a 3x3 stride-1 convolution without max-pooling,
@@ -112,8 +108,7 @@ class ResNet(nn.Module):
             x = _conv(images, 64, 7, 2, "conv1")
         x = nn.relu(BatchNorm(name="bn1")(x, train))
         if not self.small_images:
-            padding: Any = ((1, 1), (1, 1))  # nn.max_pool takes pairs, but is annotated as str
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+            x = layers.max_pool(x, 3, 2, 1)
         for stage, blocks in enumerate(self.blocks):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
@@ -121,10 +116,4 @@ class ResNet(nn.Module):
                 x = self.block(64 * 2**stage, stride, name=name)(x, train)
         x = jnp.mean(x, axis=(1, 2))
         sow_penultimate(self, x)
-        return nn.Dense(
-            self.num_classes,
-            dtype=x.dtype,
-            kernel_init=initializers.torch_default_kernel,
-            bias_init=initializers.torch_default_bias(x.shape[-1]),
-            name="fc",
-        )(x)
+        return layers.dense(x, self.num_classes, name="fc")

@@ -2,11 +2,15 @@
 
 | Linen leaf | torch leaf | layout |
 | --- | --- | --- |
-| params kernel | weight | (..., in, out) to (out, in, ...): HWIO to OIHW, linear transposed |
+| params kernel | weight | (..., in, out) to (out, in, ...): HWIO to OIHW (depthwise alike), linear transposed |
+| params NAME_kernel | NAME_weight | likewise (packed attention: in_proj_weight) |
 | params scale | weight | as it is |
 | params, any other | the same name | as it is |
 | batch_stats mean, var | running_mean, running_var | as it is |
-| - | num_batches_tracked | ignored on the way in, 0 on the way out |
+| - | `BUFFERS`, which follow from the architecture | ignored on the way in, computed on the way out |
+
+A flattened activation is laid out as torch's (`delt_jax.models.layers.flatten`), so that no classifier
+needs a permutation.
 """
 
 import pickle
@@ -28,6 +32,7 @@ NAMED_AT_MOST = 4  # keys spelled out per kind of problem; the rest are counted
 _TORCH_SUFFIXES = (".pth", ".th", ".pt")
 _NESTS = ("state_dict", "model")  # where training scripts put the weights in their checkpoints
 _COUNTER = "num_batches_tracked"
+BUFFERS = (_COUNTER,)  # what a state_dict holds beside weights and statistics
 _NAMES = {
     ("params", "kernel"): "weight",
     ("params", "scale"): "weight",
@@ -162,10 +167,13 @@ def from_state_dict(
       InputError: naming every kind of problem: missing, unexpected and misshapen keys, and a
         classifier for another number of classes.
     """
+    current_key = getattr(module, "current_key", lambda key: key)
     leaves: dict[tuple[str, ...], Any] = flatten_dict(variable_shapes(module, image_size))
     keys = {_torch_key(path): path for path in leaves}
     shapes = {key: _torch_shape(path, leaves[path].shape) for key, path in keys.items()}
-    found = {key: value for key, value in state_dict.items() if not key.endswith(_COUNTER)}
+    found = {
+        current_key(key): value for key, value in state_dict.items() if not key.endswith(BUFFERS)
+    }
     problems = _problems(shapes, {key: value.shape for key, value in found.items()}, module)
     if problems:
         raise InputError(f"{source}: not those of this {type(module).__name__}: {problems}")
@@ -199,12 +207,13 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _is_kernel(path: tuple[str, ...]) -> bool:
-    return path[0] == "params" and path[-1] == "kernel"
+    return path[0] == "params" and (path[-1] == "kernel" or path[-1].endswith("_kernel"))
 
 
 def _torch_key(path: tuple[str, ...]) -> str:
     collection, *modules, leaf = path
-    return ".".join((*modules, _NAMES.get((collection, leaf), leaf)))
+    name = _NAMES.get((collection, leaf), leaf)
+    return ".".join((*modules, name.replace("_kernel", "_weight")))
 
 
 def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
