@@ -23,6 +23,12 @@ kaiming_normal_fan_in: Initializer = nn.initializers.variance_scaling(2.0, "fan_
 # uniform in +-1 / sqrt(fan in), i.e. of variance 1 / (3 fan in).
 torch_default_kernel: Initializer = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
+# Uniform in +-1 / sqrt(fan out), i.e. of variance 1 / (3 fan out): classifiers of EfficientNets.
+uniform_fan_out: Initializer = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+
+# torch.nn.init.trunc_normal_(std=0.02): it cuts at +-2, a hundred deviations away, i.e. not at all.
+trunc_normal_002: Initializer = nn.initializers.normal(0.02)
+
 
 def torch_default_bias(fan_in: int) -> Initializer:
     """The bias of torch.nn.Conv2d and Linear: uniform in +-1 / sqrt(fan_in).

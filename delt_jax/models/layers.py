@@ -6,6 +6,7 @@ weights. Sources: pytorch/torch/nn, torchvision/ops.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float
 
 from delt_jax.models import initializers
+from delt_jax.models.batch_norm import BatchNorm
 
 
 def conv(
@@ -59,6 +61,49 @@ def conv(
     )(x)
 
 
+def conv_norm(
+    x: Float[Array, "b h w c"],
+    channels: int,
+    side: int,
+    train: bool,
+    *,
+    name: str,
+    index: int = 0,
+    activation: Callable[[Array], Array] | None = None,
+    epsilon: float = 1e-5,
+    momentum: float = 0.1,
+    kernel_init: Initializer = initializers.kaiming_normal_fan_out,
+    **arguments: Any,
+) -> Float[Array, "b h2 w2 c2"]:
+    """Convolution, BatchNorm and activation: torchvision.ops.Conv2dNormActivation or its like.
+
+    Args:
+      x: images or activations.
+      channels: channels of the result.
+      side: of the kernel in pixels.
+      train: BatchNorm's mode.
+      name: torch name of the Sequential that they are in.
+      index: of the convolution in it; the BatchNorm is the next.
+      activation: None: none.
+      epsilon: BatchNorm's.
+      momentum: BatchNorm's.
+      kernel_init: of the kernel.
+      **arguments: further ones of `conv`.
+    """
+    x = conv(x, channels, side, name=f"{name}.{index}", kernel_init=kernel_init, **arguments)
+    x = BatchNorm(epsilon, momentum, name=f"{name}.{index + 1}")(x, train)
+    return x if activation is None else activation(x)
+
+
+def rounded_channels(channels: float) -> int:
+    """The nearest multiple of 8, or the next where that is less than 0.9 of it: MobileNet's rule.
+
+    Source: _make_divisible in torchvision/models/_utils.py.
+    """
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
 def dense(
     x: Float[Array, "... c"],
     features: int,
@@ -86,6 +131,52 @@ def layer_norm(
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     norm = nn.LayerNorm(epsilon, dtype=dtype, use_fast_variance=False, name=name)
     return norm(x).astype(x.dtype)
+
+
+def mlp(
+    x: Float[Array, "... c"],
+    *,
+    names: tuple[str, str],
+    kernel_init: Initializer,
+    bias_init: Initializer,
+) -> Float[Array, "... c"]:
+    """A transformer block's feed-forward layers, four times as wide, with GELU between them."""
+    width = x.shape[-1]
+    x = dense(x, 4 * width, kernel_init=kernel_init, bias_init=bias_init, name=names[0])
+    x = nn.gelu(x, approximate=False)
+    return dense(x, width, kernel_init=kernel_init, bias_init=bias_init, name=names[1])
+
+
+def split_heads(
+    packed: Float[Array, "... n qkv"], heads: int
+) -> tuple[Float[Array, "... n h e"], Float[Array, "... n h e"], Float[Array, "... n h e"]]:
+    """Queries, keys and values of every head, packed as torch does: all queries first."""
+    packed = packed.reshape(*packed.shape[:-1], 3, heads, -1)
+    return packed[..., 0, :, :], packed[..., 1, :, :], packed[..., 2, :, :]
+
+
+def attend(
+    query: Float[Array, "... n h e"],
+    key: Float[Array, "... n h e"],
+    value: Float[Array, "... n h e"],
+    scale: Float[Array, "h 1 1"] | float | None = None,
+    bias: Float[Array, "... h n n"] | None = None,
+) -> Float[Array, "... n he"]:
+    """Attention, `softmax(scale query key^T + bias) value`, its heads side by side.
+
+    Args:
+      query: of every head.
+      key: likewise.
+      value: likewise; the result has its dtype.
+      scale: None: `1 / sqrt(e)`, as in torch's scaled_dot_product_attention.
+      bias: added to the logits, which are at least float32.
+    """
+    dtype = jnp.promote_types(query.dtype, jnp.float32)
+    logits = jnp.einsum("...qhe,...khe->...hqk", query, key, preferred_element_type=dtype)
+    logits *= query.shape[-1] ** -0.5 if scale is None else scale
+    weights = nn.softmax(logits if bias is None else logits + bias).astype(value.dtype)
+    y = jnp.einsum("...hqk,...khe->...qhe", weights, value)
+    return y.reshape(*y.shape[:-2], -1)
 
 
 def max_pool(

@@ -26,10 +26,23 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Key
 
 from delt_jax.errors import InputError
+from delt_jax.models.alexnet import AlexNet
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.cifar_resnet import CifarResNet
 from delt_jax.models.convnet import WIDTH, ConvNet
+from delt_jax.models.convnext import ConvNeXt
+from delt_jax.models.densenet import DenseNet
+from delt_jax.models.efficientnet import EfficientNet
+from delt_jax.models.efficientnet_lite import EfficientNetLite
+from delt_jax.models.mnasnet import MNASNet
+from delt_jax.models.mobilenet import MobileNetV2, MobileNetV3
+from delt_jax.models.mobilenet_small import MobileNetV2Small
+from delt_jax.models.regnet import RegNet
 from delt_jax.models.resnet import BasicBlock, Bottleneck, ResNet, WideBottleneck
+from delt_jax.models.shufflenet import ShuffleNetV2
+from delt_jax.models.swin import SwinTransformerV2
+from delt_jax.models.vgg import VGG
+from delt_jax.models.vision_transformer import PATCH, DeiT, VisionTransformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +76,23 @@ def _resnet(
     return Architecture(lambda k: ResNet(block, blocks, k, small_images))
 
 
+def _regnet(
+    blocks: tuple[int, ...], widths: tuple[int, ...], group_width: int, squeeze_excitation: bool
+) -> Architecture:
+    return Architecture(lambda k: RegNet(blocks, widths, group_width, k, squeeze_excitation))
+
+
+def _vision_transformer(
+    family: type[VisionTransformer] | type[DeiT], depth: int, width: int, heads: int
+) -> Architecture:
+    return Architecture(
+        lambda k: family(depth, width, heads, k),
+        min_side=PATCH,
+        side_multiple=PATCH,
+        has_batch_norm=False,
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "conv3": _convnet(3),
     "conv3_w32": _convnet(3, 32),  # the field's ConvNetW32, for small machines
@@ -87,6 +117,32 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet152_small": _resnet(Bottleneck, 3, 8, 36, 3, small_images=True),
     "wide_resnet50_2": _resnet(WideBottleneck, 3, 4, 6, 3),
     "wide_resnet50_2_small": _resnet(WideBottleneck, 3, 4, 6, 3, small_images=True),
+    "alexnet": Architecture(AlexNet, min_side=63, has_batch_norm=False),
+    "vgg11": Architecture(lambda k: VGG((1, 1, 2, 2, 2), k), min_side=32, has_batch_norm=False),
+    "vgg11_bn": Architecture(lambda k: VGG((1, 1, 2, 2, 2), k, batch_norm=True), min_side=32),
+    "densenet121": Architecture(lambda k: DenseNet((6, 12, 24, 16), k), min_side=29),
+    "convnext_tiny": Architecture(
+        lambda k: ConvNeXt((3, 3, 9, 3), (96, 192, 384, 768), k, drop_rate=0.1),
+        min_side=32,
+        has_batch_norm=False,
+    ),
+    "efficientnet_b0": Architecture(EfficientNet),
+    "tf_efficientnet_lite0": Architecture(EfficientNetLite),
+    "regnet_y_400mf": _regnet((1, 3, 6, 6), (48, 104, 208, 440), 8, squeeze_excitation=True),
+    "regnet_y_8gf": _regnet((2, 4, 10, 1), (224, 448, 896, 2016), 56, squeeze_excitation=True),
+    "regnet_x_400mf": _regnet((1, 2, 7, 12), (32, 64, 160, 400), 16, squeeze_excitation=False),
+    "mobilenet_v2": Architecture(MobileNetV2),
+    "mobilenet_v2_small": Architecture(MobileNetV2Small),
+    "mobilenet_v3_large": Architecture(MobileNetV3),
+    "mnasnet1_3": Architecture(lambda k: MNASNet(1.3, k)),
+    "shufflenet_v2_x0_5": Architecture(lambda k: ShuffleNetV2((24, 48, 96, 192, 1024), k)),
+    "vit_b_16": _vision_transformer(VisionTransformer, 12, 768, 12),
+    "deit_tiny": _vision_transformer(DeiT, 12, 192, 3),  # timm's deit_tiny_patch16_224
+    "swin_v2_t": Architecture(
+        lambda k: SwinTransformerV2((2, 2, 6, 2), (3, 6, 12, 24), 96, k),
+        min_side=4,
+        has_batch_norm=False,
+    ),
 }
 NAMES: tuple[str, ...] = tuple(ARCHITECTURES)
 TEACHER_NAMES: tuple[str, ...] = tuple(
@@ -121,6 +177,16 @@ def create(arch: str, num_classes: int, image_size: int) -> nn.Module:
     if num_classes < 1:
         raise InputError(f"{arch}: {num_classes} classes, expected at least 1")
     return architecture.build(num_classes)
+
+
+def check_teacher(arch: str) -> None:
+    """Raises `InputError` for an architecture that cannot be a teacher, as it has no BatchNorm."""
+    if arch in NAMES and arch not in TEACHER_NAMES:
+        near = difflib.get_close_matches(arch, TEACHER_NAMES, n=3) or TEACHER_NAMES
+        raise InputError(
+            f"architecture {arch!r} has no BatchNorm, whose statistics a teacher needs (it can be "
+            f"a student); expected a teacher such as {', '.join(near[:8])}"
+        )
 
 
 def variable_shapes(module: nn.Module, image_size: int) -> dict:

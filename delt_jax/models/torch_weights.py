@@ -2,19 +2,21 @@
 
 | Linen leaf | torch leaf | layout |
 | --- | --- | --- |
-| params kernel | weight | (..., in, out) to (out, in, ...): HWIO to OIHW (depthwise alike), linear transposed |
+| params kernel | weight | (..., in, out) to (out, in, ...): HWIO to OIHW, depthwise alike |
 | params NAME_kernel | NAME_weight | likewise (packed attention: in_proj_weight) |
 | params scale | weight | as it is |
 | params, any other | the same name | as it is |
 | batch_stats mean, var | running_mean, running_var | as it is |
-| - | `BUFFERS`, which follow from the architecture | ignored on the way in, computed on the way out |
+| - | `BUFFERS` | only their shape is looked at on the way in; computed on the way out |
 
-A flattened activation is laid out as torch's (`delt_jax.models.layers.flatten`), so that no classifier
-needs a permutation.
+A flattened activation is laid out as torch's (`delt_jax.models.layers.flatten`), so that no
+classifier needs a permutation.
 """
 
+import argparse
+import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,20 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from delt_jax.errors import InputError
+from delt_jax.models import swin
 from delt_jax.models.registry import variable_shapes
 
+IMAGE_CHANNELS = 3
 NAMED_AT_MOST = 4  # keys spelled out per kind of problem; the rest are counted
-_TORCH_SUFFIXES = (".pth", ".th", ".pt")
+_TORCH_SUFFIXES = (".pth", ".th", ".pt", ".tar", ".bin", ".ckpt")  # .tar: as in .pth.tar
 _NESTS = ("state_dict", "model")  # where training scripts put the weights in their checkpoints
-_COUNTER = "num_batches_tracked"
-BUFFERS = (_COUNTER,)  # what a state_dict holds beside weights and statistics
+_PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel, of torch.compile
+# What a state_dict holds beside weights and statistics, by the leaf of ours that it comes with.
+_BUFFERS: dict[tuple[str, str], Callable[[], dict[str, np.ndarray]]] = {
+    ("batch_stats", "var"): lambda: {"num_batches_tracked": np.zeros((), np.int64)},
+    ("params", "logit_scale"): swin.buffers,
+}
+BUFFERS = tuple(name for make in _BUFFERS.values() for name in make())
 _NAMES = {
     ("params", "kernel"): "weight",
     ("params", "scale"): "weight",
@@ -53,9 +62,10 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Reads a torch state_dict, from wherever in the checkpoint it is.
 
     Args:
-      path: a `.safetensors` file, or a `.pth`, `.th` or `.pt` file, which needs torch and is read
-        without running any code that it may hold. The weights may lie under "state_dict" or
-        "model", and every key may begin with "module." (as torch.nn.DataParallel writes them).
+      path: a `.safetensors` file, or a file of torch's (`.pth` and its like), which needs torch and
+        is read without running any code that it may hold. The weights may lie under "state_dict" or
+        "model", and every key may begin with "module." or "_orig_mod." (as torch.nn.DataParallel
+        and torch.compile write them).
 
     Returns:
       Arrays in torch's layout under torch's keys.
@@ -74,8 +84,9 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         tensors = _read_safetensors(path)
     else:
         tensors = _read_torch(path)
-    if all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    for prefix in _PREFIXES * 2:  # in either order
+        if all(key.startswith(prefix) for key in tensors):
+            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
 
 
@@ -111,7 +122,9 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             f"{path}: reading {path.suffix} files needs torch: pip install delt_jax[torch]"
         ) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # torchvision's training script, and those made from it, store their arguments too.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: refused, it is damaged or holds more than weights, which could run code; "
@@ -171,10 +184,14 @@ def from_state_dict(
     leaves: dict[tuple[str, ...], Any] = flatten_dict(variable_shapes(module, image_size))
     keys = {_torch_key(path): path for path in leaves}
     shapes = {key: _torch_shape(path, leaves[path].shape) for key, path in keys.items()}
-    found = {
-        current_key(key): value for key, value in state_dict.items() if not key.endswith(BUFFERS)
-    }
-    problems = _problems(shapes, {key: value.shape for key, value in found.items()}, module)
+    found = {current_key(key): value for key, value in state_dict.items()}
+    for path in leaves:  # buffers may be absent
+        shapes |= {key: value.shape for key, value in _buffers(path).items() if key in found}
+    # Those of other layers are not worth a word beside the weights of these layers.
+    others = {key for key in found if key.endswith(BUFFERS)} - shapes.keys()
+    found = {key: value for key, value in found.items() if key not in others}
+    found_shapes = {key: value.shape for key, value in found.items()}
+    problems = _problems(shapes, found_shapes, module, image_size)
     if problems:
         raise InputError(f"{source}: not those of this {type(module).__name__}: {problems}")
 
@@ -199,11 +216,17 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
         value = np.asarray(value)
         if _is_kernel(path):
             value = np.moveaxis(value, (-1, -2), (0, 1))
-        key = _torch_key(path)
-        state_dict[key] = np.array(value, order="C")  # torch wants its own, contiguous, writable
-        if key.endswith(".running_var"):
-            state_dict[key.removesuffix("running_var") + _COUNTER] = np.zeros((), np.int64)
+        # torch wants its own, contiguous, writable.
+        state_dict[_torch_key(path)] = np.array(value, order="C")
+        state_dict |= _buffers(path)
     return state_dict
+
+
+def _buffers(path: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """What torch keeps beside a leaf, under its key."""
+    collection, *modules, leaf = path
+    make = _BUFFERS.get((collection, leaf), dict)
+    return {".".join((*modules, name)): value for name, value in make().items()}
 
 
 def _is_kernel(path: tuple[str, ...]) -> bool:
@@ -221,7 +244,10 @@ def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ..
 
 
 def _problems(
-    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], module: nn.Module
+    expected: dict[str, tuple[int, ...]],
+    found: dict[str, tuple[int, ...]],
+    module: nn.Module,
+    image_size: int,
 ) -> str:
     """Everything that does not fit, in one line; empty where all does."""
     missing = [f"{key} {shape}" for key, shape in expected.items() if key not in found]
@@ -240,7 +266,11 @@ def _problems(
         problems.append(f"missing {_some(missing)}")
     if unexpected:
         problems.append(f"unexpected {_some(unexpected)}")
-    if misshapen and classes is None:
+    if stem := _other_stem(misshapen):
+        problems.append(f"they have another stem, {stem}")
+    elif side := _other_side(misshapen, image_size):
+        problems.append(f"they are for images of side {side}, expected {image_size}")
+    elif misshapen and classes is None:
         pairs = [f"{key} {got}, expected {want}" for key, (got, want) in misshapen.items()]
         problems.append(f"misshapen {_some(pairs)}")
     return "; ".join(problems)
@@ -257,6 +287,26 @@ def _class_count(
     if len(counts) == 1 and only_outputs and counts != {()}:
         return counts.pop()[0]
     return None
+
+
+def _other_stem(misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """The first convolution's shapes, where only the side of its kernel differs; else empty."""
+    if len(misshapen) == 1:
+        ((key, (got, want)),) = misshapen.items()
+        if len(got) == len(want) == 4 and got[:2] == want[:2] and want[1] == IMAGE_CHANNELS:
+            return f"{got[2]}x{got[3]} ({key}), expected {want[2]}x{want[3]}"
+    return ""
+
+
+def _other_side(
+    misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]], image_size: int
+) -> int:
+    """The side of the images, where only a position embedding (1, 1 + patches, d) differs; or 0."""
+    if len(misshapen) == 1:
+        ((got, want),) = misshapen.values()
+        if len(got) == len(want) == 3 and got[0] == want[0] == 1 and got[2] == want[2]:
+            return round(image_size * math.sqrt((got[1] - 1) / (want[1] - 1)))
+    return 0
 
 
 def _some(items: list[str]) -> str:

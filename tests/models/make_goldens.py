@@ -1,4 +1,4 @@
-"""Writes tests/models/goldens/ARCH.npz from torch: python tests/models/make_goldens.py [ARCH ...]."""
+"""Writes goldens/ARCH.npz from torch: `python tests/models/make_goldens.py [ARCH ...]`."""
 
 import pathlib
 import sys
@@ -7,9 +7,10 @@ import numpy as np
 
 sys.path[:0] = [str(pathlib.Path(__file__).parents[up]) for up in (0, 1, 2)]
 
-from parity import GOLDENS, SIDES, summarise
-from torch_networks import theirs
-from torchvision_import import import_torchvision
+# pytest puts these folders on the path; this script has to.
+from parity import GOLDENS, SIDES, summarise  # noqa: E402
+from torch_networks import theirs  # noqa: E402
+from torchvision_import import import_torchvision  # noqa: E402
 
 
 def main(archs: list[str]) -> None:

@@ -1,7 +1,6 @@
 """Every kind of architecture against torch's own, in float64, from the same random weights."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from parity import CLASSES, SIDES, assert_near, ours
@@ -61,7 +60,9 @@ def test_starts_as_torch_does(arch, torchvision):
             continue
         deviation = wanted.std()
         assert abs(value.mean() - wanted.mean()) <= 8 * deviation / value.size**0.5, key
-        assert value.std() == pytest.approx(deviation, rel=0.2), key
+        # Two estimates from n normal values differ by 1 / sqrt(n): MobileNets have n = 144.
+        tolerance = max(0.2, 4 / value.size**0.5)
+        assert value.std() == pytest.approx(deviation, rel=tolerance), key
         # A uniform distribution is told from a normal one by its 99 % quantile (1.71 : 2.58).
         if value.size >= 500:
             quantiles = [np.quantile(np.abs(array), 0.99) for array in (value, wanted)]

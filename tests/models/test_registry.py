@@ -12,7 +12,7 @@ CLASSES = 10
 SIDE = 64  # the smallest that conv6 takes
 
 # Parameters with 10 classes at 32 x 32 where published so (ConvNets and CIFAR ResNets), else with
-# the 1000 classes that torchvision documents.
+# the 1000 classes at 224 x 224 that torchvision or timm documents.
 PARAMETERS = {
     ("conv3", 10): 320010,
     ("cifar_resnet20", 10): 269722,
@@ -26,6 +26,23 @@ PARAMETERS = {
     ("resnet101", 1000): 44549160,
     ("resnet152", 1000): 60192808,
     ("wide_resnet50_2", 1000): 68883240,
+    ("alexnet", 1000): 61100840,
+    ("vgg11", 1000): 132863336,
+    ("vgg11_bn", 1000): 132868840,
+    ("densenet121", 1000): 7978856,
+    ("convnext_tiny", 1000): 28589128,
+    ("efficientnet_b0", 1000): 5288548,
+    ("tf_efficientnet_lite0", 1000): 4652008,
+    ("regnet_y_400mf", 1000): 4344144,
+    ("regnet_y_8gf", 1000): 39381472,
+    ("regnet_x_400mf", 1000): 5495976,
+    ("mobilenet_v2", 1000): 3504872,
+    ("mobilenet_v3_large", 1000): 5483032,
+    ("mnasnet1_3", 1000): 6282256,
+    ("shufflenet_v2_x0_5", 1000): 1366792,
+    ("vit_b_16", 1000): 86567656,
+    ("deit_tiny", 1000): 5717416,
+    ("swin_v2_t", 1000): 28351570,
 }
 
 
@@ -42,7 +59,7 @@ def test_contract(arch):
     assert hash(module) == hash(registry.create(arch, CLASSES, SIDE))
     variables = registry.variable_shapes(module, SIDE)
     has_batch_norm = arch in registry.TEACHER_NAMES
-    assert set(variables) == {"params", "batch_stats"} if has_batch_norm else {"params"}
+    assert set(variables) == ({"params", "batch_stats"} if has_batch_norm else {"params"})
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
     images = jax.ShapeDtypeStruct((2, SIDE, SIDE, 3), jnp.bfloat16)
 
@@ -83,8 +100,9 @@ def test_contract(arch):
 
 @pytest.mark.parametrize(("arch", "num_classes"), PARAMETERS)
 def test_parameter_counts_are_the_published_ones(arch, num_classes):
-    module = registry.create(arch, num_classes, 32)
-    leaves = jax.tree.leaves(registry.variable_shapes(module, 32)["params"])
+    side = 32 if num_classes == 10 else 224
+    module = registry.create(arch, num_classes, side)
+    leaves = jax.tree.leaves(registry.variable_shapes(module, side)["params"])
     assert sum(leaf.size for leaf in leaves) == PARAMETERS[arch, num_classes]
 
 

@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from delt_jax.errors import InputError
 from delt_jax.models import registry, torch_weights
+from delt_jax.models.swin import SwinTransformerV2
 
 ARCH, CLASSES, SIDE = "cifar_resnet20", 10, 8
 
@@ -87,7 +88,7 @@ def test_names_every_kind_of_problem_at_once(module, state):
         broken,
         "teacher.pth: not those of this CifarResNet: missing layer1.1.bn2.weight (16,); "
         "unexpected head.weight (4, 2); "
-        "misshapen conv1.weight (16, 3, 7, 7), expected (16, 3, 3, 3)",
+        "they have another stem, 7x7 (conv1.weight), expected 3x3",
     )
 
 
@@ -104,6 +105,16 @@ def test_says_so_where_the_classes_differ(module, state):
     refuse(module, other, "they have 100 classes, expected 10")
 
 
+@pytest.mark.parametrize("arch", ["alexnet", "vgg11_bn", "densenet121", "convnext_tiny"])
+def test_says_so_whatever_the_classifier_is_called(arch):
+    side = registry.ARCHITECTURES[arch].min_side
+    published = registry.variable_shapes(registry.create(arch, 1000, side), side)
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), published)
+    module = registry.create(arch, CLASSES, side)
+    with pytest.raises(InputError, match=r": they have 1000 classes, expected 10$"):
+        torch_weights.from_state_dict(module, side, torch_weights.to_state_dict(zeros))
+
+
 def test_refuses_another_architecture(module):
     other = registry.create("conv3", CLASSES, SIDE)
     refuse(module, torch_weights.to_state_dict(random_variables(other)), "missing")
@@ -114,6 +125,29 @@ def test_refuses_a_truncated_file(state, tmp_path):
     path.write_bytes(safetensors.numpy.save(state)[:1000])
     with pytest.raises(InputError, match="damaged or no safetensors file"):
         torch_weights.read_state_dict(path)
+
+
+@pytest.fixture(scope="module")
+def swin():
+    return SwinTransformerV2((1,), (2,), 8, CLASSES)
+
+
+def test_buffers_follow_from_the_architecture(swin):
+    variables = random_variables(swin)
+    state = torch_weights.to_state_dict(variables)
+    assert state["features.1.0.attn.relative_position_index"].dtype == np.int64
+    assert state["features.1.0.attn.relative_coords_table"].shape == (1, 15, 15, 2)
+    weights = {key: v for key, v in state.items() if not key.endswith(torch_weights.BUFFERS)}
+    assert len(weights) == len(jax.tree.leaves(variables))
+    for given in (state, weights):
+        again = torch_weights.from_state_dict(swin, SIDE, given)
+        jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
+def test_refuses_buffers_of_another_shape(swin):
+    state = torch_weights.to_state_dict(random_variables(swin))
+    key = "features.1.0.attn.relative_position_index"  # of windows of 7
+    refuse(swin, state | {key: np.zeros(7**4)}, f"misshapen {key} (2401,), expected (4096,)")
 
 
 @pytest.mark.parametrize(
@@ -143,3 +177,29 @@ def test_reads_a_published_network(shared_data):
     assert len(registry.batch_norm_order(module, 32)) == 19
     kernel = variables["params"]["conv1"]["kernel"]
     assert kernel[0, 1, 2, 3] == state["conv1.weight"][3, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "message"),
+    [
+        ("resnet18", "resnet18_small", r"another stem, 7x7 \(conv1.weight\), expected 3x3"),
+        ("resnet18_small", "resnet18", r"another stem, 3x3 \(conv1.weight\), expected 7x7"),
+    ],
+)
+def test_another_stem_is_named(theirs, ours, message):
+    shapes = registry.variable_shapes(registry.create(theirs, CLASSES, 32), 32)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    state = torch_weights.to_state_dict(zeros)
+    with pytest.raises(InputError, match=message) as caught:
+        torch_weights.from_state_dict(registry.create(ours, CLASSES, 32), 32, state, "file.pth")
+    assert str(caught.value).startswith("file.pth: not those of this ResNet: they have another")
+
+
+def test_weights_for_images_of_another_side_are_named():
+    def zeros(side):
+        shapes = registry.variable_shapes(registry.create("deit_tiny", CLASSES, side), side)
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+
+    state, module = torch_weights.to_state_dict(zeros(224)), registry.create("deit_tiny", 10, 64)
+    with pytest.raises(InputError, match=r"DeiT: they are for images of side 224, expected 64$"):
+        torch_weights.from_state_dict(module, 64, state)

@@ -1,5 +1,6 @@
 """Pickled torch checkpoints: what is read out of them, and what is refused."""
 
+import argparse
 import pathlib
 
 import numpy as np
@@ -25,6 +26,8 @@ WRAPPED = {f"module.{key}": value for key, value in STATE.items()}
         {"state_dict": WRAPPED, "best_prec1": 91.7},
         {"model": STATE, "epoch": 3, "args": {"lr": 0.1}},
         {"model": {"state_dict": STATE}},
+        {"model": {f"_orig_mod.{key}": value for key, value in WRAPPED.items()}},
+        {"model": STATE, "args": argparse.Namespace(lr=0.1)},
     ],
 )
 @pytest.mark.parametrize("legacy", [False, True])

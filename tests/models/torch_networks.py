@@ -3,9 +3,11 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from parity import CLASSES, SIDES, Outputs, draw_inputs, seed
 from recipes import draw_state
+from torch_mobilenet_small import TorchMobileNetV2Small
 
 F = torch.nn.functional
 
@@ -75,6 +77,17 @@ def build(arch: str, torchvision) -> torch.nn.Module:
         model.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
         model.maxpool = torch.nn.Identity()
         return model
+    if arch == "tf_efficientnet_lite0":
+        timm = pytest.importorskip("timm")
+        return timm.create_model(arch, num_classes=CLASSES)
+    if arch == "mobilenet_v2_small":
+        return TorchMobileNetV2Small(CLASSES)
+    if arch == "deit_tiny":
+        timm = pytest.importorskip("timm")
+        name = "deit_tiny_patch16_224"
+        return timm.create_model(name, num_classes=CLASSES, img_size=SIDES[arch])
+    if arch.startswith("vit_"):
+        return torchvision.models.get_model(arch, num_classes=CLASSES, image_size=SIDES[arch])
     return torchvision.models.get_model(arch, num_classes=CLASSES)
 
 
@@ -89,9 +102,10 @@ def without_dropout(model: torch.nn.Module) -> torch.nn.Module:
 
 def fill(model: torch.nn.Module, arch: str) -> None:
     """Gives a torch network the weights that the recipe draws for `arch`."""
-    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    state = draw_state(shapes, seed(arch))
-    model.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()}, strict=False)
+    state = model.state_dict()  # not a plain dict: torchvision's MNASNet wants its metadata
+    drawn = draw_state({key: tuple(tensor.shape) for key, tensor in state.items()}, seed(arch))
+    state.update({key: torch.from_numpy(value) for key, value in drawn.items()})
+    model.load_state_dict(state)
 
 
 def record_batch_norm_inputs(model: torch.nn.Module) -> dict[str, tuple]:
