@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks import authors
-from delt_jax.core import packing, schedule, synthesis, training
+from delt_jax.core import packing, programs, schedule, synthesis, training
 from delt_jax.core.augment.views import Statistics, StudentViews
 from delt_jax.core.rounds import Program, optimise
 from delt_jax.models import registry, torch_weights
@@ -96,7 +96,7 @@ def our_student(variables: Any, images: np.ndarray) -> Callable[[int], float]:
     """
     module = registry.create(ARCH, CLASSES, SIZE)
     optimizer = training.adamw()
-    program = training.student_program(module.apply, module.apply, optimizer, StudentViews())
+    program = programs.student_program(module.apply, module.apply, optimizer, StudentViews())
     statistics = Statistics(jnp.array(authors.IMAGENET_MEAN), jnp.array(authors.IMAGENET_STD))
     batches = images.reshape(-1, STUDENT_BATCH, *images.shape[1:])
 

@@ -30,20 +30,33 @@ def get_base() -> ml_collections.ConfigDict:
 
     c.teacher = teacher = ml_collections.ConfigDict()
     teacher.arch = "resnet18"  # a name of delt_jax/models/registry.py; needs BatchNorm
-    teacher.weights = ""  # .safetensors, .pth or .th file; "": trained here by the squeeze stage
-    teacher.statistics = (
-        "dataset"  # its input statistics: "dataset" | "imagenet" (a file has no card)
-    )
+    teacher.weights = ""  # file | https://... | "torchvision" or "timm", with a version as "torchvision:V2" | teacher/ of another run; "": trained here
+    teacher.statistics = "auto"  # of its inputs: "auto" (those that come with the weights, else the data set's) | "dataset" | "imagenet" | "mean/std", as "0.5/0.5" or "0.5,0.4,0.3/0.2,0.2,0.2"
     teacher.squeeze = squeeze = ml_collections.ConfigDict()
     squeeze.epochs = 60  # passes over the training images
     squeeze.batch_size = 128  # images of a step
-    squeeze.learning_rate = 0.1  # peak of SGD with Nesterov momentum
+    squeeze.learning_rate = 0.1  # peak of SGD with Nesterov momentum; cosine to zero
     squeeze.momentum = 0.9  # of SGD
-    squeeze.weight_decay = 5e-4  # of SGD
+    squeeze.weight_decay = 5e-4  # of SGD, on parameters of rank > 1
     squeeze.label_smoothing = 0.1  # share of the target spread over all classes
     squeeze.warmup_epochs = 2.0  # linear warm-up before the cosine
+    squeeze.crop = (
+        "pad"  # "pad": shifts by up to squeeze.pad pixels | "resized": random resized crops
+    )
     squeeze.pad = 4  # pixels of padding before the random crop
+    squeeze.min_scale = 0.25  # smallest share of the area of a random resized crop
+    squeeze.stored_side = (
+        0  # side of the squares that resized crops are cut from; 0: data.image_size
+    )
     squeeze.flip = True  # random horizontal flip (not for digits)
+    squeeze.cutmix = 1.0  # both parameters of lambda's Beta
+    squeeze.cutmix_probability = 0.0  # share of the batches that CutMix mixes
+    squeeze.average_decay = (
+        0.0  # of the moving average (EMA) of the weights, which is then the teacher; 0: none
+    )
+    squeeze.compute_dtype = (
+        "auto"  # of activations: "float32" | "bfloat16" | "auto": bfloat16 on accelerators
+    )
 
     c.select = select = ml_collections.ConfigDict()
     select.mode = "medium"  # "medium" | "top" (easy) | "min" (hard) | "random"
@@ -178,3 +191,4 @@ def shrink(c: ml_collections.ConfigDict) -> None:
     c.evaluate.seeds = c.evaluate.seeds[:2]
     c.teacher.squeeze.epochs = 1
     c.teacher.squeeze.warmup_epochs = 0.5
+    c.teacher.squeeze.stored_side = 0

@@ -3,11 +3,11 @@
 Expected (paper, mean of three seeds, ResNet-18 teacher and student): 46.1 / 59.2 / 62.4 % at IPC 10 / 50 / 100;
 synthesis at IPC 50 took the authors 17.6 h on one RTX 4090.
 
-    python -m delt_jax.main --config=configs/imagenet.py:ipc=50,source=/data/imagenet,weights=resnet18-f37072fd.pth \
+    python -m delt_jax.main --config=configs/imagenet.py:ipc=50,source=/data/imagenet,weights=torchvision \
       --workdir=runs/imagenet
 
 Arguments: `ipc` (50), `source` (folder with train/ and val/, or tfds:imagenet2012), `teacher` (resnet18),
-`weights` (torchvision's file), `constant`, `smoke`.
+`weights` (torchvision: its V1 file, downloaded once; torchvision:V2; or a file), `constant`, `smoke`.
 """
 
 from configs import base, presets
@@ -25,9 +25,17 @@ def get_config(arg=None):
     c.teacher.arch = arg.teacher
     c.teacher.weights = arg.weights
     c.teacher.statistics = "imagenet"
-    c.teacher.squeeze.epochs = 90
-    c.teacher.squeeze.batch_size = 256
-    c.teacher.squeeze.weight_decay = 1e-4
+    squeeze = (
+        c.teacher.squeeze
+    )  # torchvision's V1 recipe (references/classification), with a cosine and Nesterov
+    squeeze.epochs = 90
+    squeeze.batch_size = 256
+    squeeze.learning_rate = 0.1
+    squeeze.weight_decay = 1e-4
+    squeeze.warmup_epochs = 5.0
+    squeeze.crop = "resized"
+    squeeze.min_scale = 0.08
+    squeeze.stored_side = 256
     if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant
         presets.constant(c)
         c.synthesis.iterations = 3000

@@ -17,3 +17,18 @@ def published(c: ml_collections.ConfigDict) -> None:
     c.synthesis.statistics = "dataset"
     c.evaluate.statistics = "imagenet"
     c.teacher.statistics = "imagenet"
+
+
+def convnet_teacher(c: ml_collections.ConfigDict) -> None:
+    """A ConvNet as the field trains its networks: SGD at .01, momentum .9, decay 5e-4, batches of 256.
+
+    VICO-UoE/DatasetCondensation utils.py; but the cosine instead of one step down, and Nesterov's momentum.
+    """
+    squeeze = c.teacher.squeeze
+    squeeze.epochs = 100
+    squeeze.batch_size = 256
+    squeeze.learning_rate = 0.01
+    squeeze.momentum = 0.9
+    squeeze.weight_decay = 5e-4
+    squeeze.label_smoothing = 0.0
+    squeeze.warmup_epochs = 1.0

@@ -13,20 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
-
-from delt_jax.core.augment.views import (
-    Statistics,
-    StudentViews,
-    as_pixels,
-    normalise,
-    pad_crop_flip,
-    student_views,
-)
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 Apply = Callable[..., Any]  # flax's module.apply: (variables, images, train=..., mutable=...)
 
-BATCH_NORM_MOMENTUM = 0.1  # torch's default, which every network here keeps
+BATCH_NORM_MOMENTUM = 0.1  # torch's default, which most networks keep
 
 
 class TrainState(NamedTuple):
@@ -36,11 +27,13 @@ class TrainState(NamedTuple):
       params: trained parameters.
       batch_stats: running statistics of the BatchNorm layers; `{}` in a network without any.
       optimizer_state: state of the optimiser.
+      average: moving average of the variables over the steps; None where none is kept.
     """
 
     params: PyTree
     batch_stats: PyTree
     optimizer_state: optax.OptState
+    average: PyTree = None
 
     @property
     def variables(self) -> dict[str, PyTree]:
@@ -49,11 +42,14 @@ class TrainState(NamedTuple):
 
 
 def create_state(
-    optimizer: optax.GradientTransformation, variables: dict[str, PyTree]
+    optimizer: optax.GradientTransformation, variables: dict[str, PyTree], averaged: bool = False
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; `averaged`: a moving average of the variables is kept."""
     params = variables["params"]
-    return TrainState(params, variables.get("batch_stats", {}), optimizer.init(params))
+    state = TrainState(params, variables.get("batch_stats", {}), optimizer.init(params))
+    if averaged:  # copies, because the state is donated and holds no buffer twice
+        state = state._replace(average=jax.tree.map(jnp.copy, state.variables))
+    return state
 
 
 # Optimisers and schedules.
@@ -100,6 +96,15 @@ def warmup_cosine(learning_rate: float, step: int, steps: int, warmup_steps: int
     return learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def average_weight(decay: float, step: int) -> float:
+    """Weight of the newest variables in their moving average: `1 - decay`, larger in the beginning.
+
+    `1 - min(decay, (1 + step) / (10 + step))`, so that the first, random variables are forgotten
+    (TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+    """
+    return 1 - min(decay, (1 + step) / (10 + step))
+
+
 # Losses and figures of merit.
 
 
@@ -128,7 +133,21 @@ def smoothed_cross_entropy(
 # Steps.
 
 
-def twice_updated(before: PyTree, after: PyTree, momentum: float = BATCH_NORM_MOMENTUM) -> PyTree:
+class HardLabels(NamedTuple):
+    """Classes of a batch of images that may have been mixed with one another.
+
+    Attributes:
+      own: class of each image.
+      partner: class of what was mixed into it; None where nothing was.
+      share: of the image in the mix, for the whole batch.
+    """
+
+    own: Int[Array, "b"]
+    partner: Int[Array, "b"] | None = None
+    share: Float[Array, ""] | float = 1.0
+
+
+def twice_updated(before: PyTree, after: PyTree, momenta: PyTree = BATCH_NORM_MOMENTUM) -> PyTree:
     """Running statistics after a second update with the same batch.
 
     One update is `after = (1 - m) before + m batch`. A second one with the same batch statistics is
@@ -137,12 +156,13 @@ def twice_updated(before: PyTree, after: PyTree, momentum: float = BATCH_NORM_MO
     Args:
       before: running statistics before the first update.
       after: running statistics after it.
-      momentum: m, the weight of the batch.
+      momenta: m, the weight of the batch: one number, or a tree of them.
 
     Returns:
       The tree of `after`, updated once more.
     """
-    return jax.tree.map(lambda old, new: new + (1 - momentum) * (new - old), before, after)
+    momenta = jax.tree.broadcast(momenta, before)
+    return jax.tree.map(lambda old, new, m: new + (1 - m) * (new - old), before, after, momenta)
 
 
 def student_step(
@@ -155,6 +175,7 @@ def student_step(
     *,
     temperature: float = 20.0,
     double_bn_update: bool = True,
+    bn_momenta: PyTree = BATCH_NORM_MOMENTUM,
     dropout_key: Key[Array, ""] | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One step of a student towards the teacher's labels.
@@ -171,6 +192,7 @@ def student_step(
         forward in train mode comes before the step, sees the same parameters and the same (already
         mixed) batch, and only this remains of it. NOTE(parity): a network that drops units or paths
         at random ahead of a BatchNorm would draw afresh in that forward; here both share a draw.
+      bn_momenta: see `twice_updated`.
       dropout_key: key of the network's dropout, for those that have any.
 
     Returns:
@@ -181,7 +203,7 @@ def student_step(
         lambda logits: distillation_loss(logits, teacher_logits, temperature),
     )
     if double_bn_update:
-        batch_stats = twice_updated(state.batch_stats, batch_stats)
+        batch_stats = twice_updated(state.batch_stats, batch_stats, bn_momenta)
     return state._replace(batch_stats=batch_stats), loss
 
 
@@ -190,18 +212,48 @@ def teacher_step(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     images: Float[Array, "b h w c"],
-    labels: Int[Array, "b"],
+    labels: HardLabels,
     learning_rate: Float[Array, ""] | float,
     *,
     label_smoothing: float = 0.0,
+    average_weight: Float[Array, ""] | float = 0.0,
     dropout_key: Key[Array, ""] | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One step of a teacher on hard labels; arguments and returns as `student_step`'s."""
+    """One step of a teacher on hard labels.
+
+    Args:
+      apply: the teacher's `module.apply`.
+      optimizer: an optax transformation at learning rate 1, e.g. `nesterov()`.
+      state: parameters, running statistics, optimiser state, and an average where one is kept.
+      images: mixed or not, normalised; their dtype is that of the computation.
+      labels: of the images and of what was mixed into them.
+      learning_rate: of this step.
+      label_smoothing: share of the target that is spread over all classes.
+      average_weight: of the new variables in the state's average.
+      dropout_key: key of the network's dropout, for those that have any.
+
+    Returns:
+      The next state and the loss before the step.
+    """
+
+    def loss_of(logits: Array) -> Array:
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        own = smoothed_cross_entropy(logits, labels.own, label_smoothing)
+        if labels.partner is None:
+            return own
+        other = smoothed_cross_entropy(logits, labels.partner, label_smoothing)
+        return labels.share * own + (1 - labels.share) * other
+
     state, loss, batch_stats = _descend(
-        *(apply, optimizer, state, images, learning_rate, dropout_key),
-        lambda logits: smoothed_cross_entropy(logits, labels, label_smoothing),
+        apply, optimizer, state, images, learning_rate, dropout_key, loss_of
     )
-    return state._replace(batch_stats=batch_stats), loss
+    state = state._replace(batch_stats=batch_stats)
+    if state.average is not None:
+        average = jax.tree.map(
+            lambda old, new: old + average_weight * (new - old), state.average, state.variables
+        )
+        state = state._replace(average=average)
+    return state, loss
 
 
 def _descend(
@@ -230,110 +282,4 @@ def _descend(
     params = jax.tree.map(
         lambda parameter, change: parameter + learning_rate * change, state.params, direction
     )
-    return TrainState(params, state.batch_stats, optimizer_state), loss, batch_stats
-
-
-# Whole programs: one call a step, everything on the device.
-
-
-def student_program(
-    student_apply: Apply,
-    teacher_apply: Apply,
-    optimizer: optax.GradientTransformation,
-    views: StudentViews,
-    *,
-    temperature: float = 20.0,
-    double_bn_update: bool = True,
-) -> Callable[..., tuple[TrainState, Float[Array, ""]]]:
-    """The jitted training step of a student, from uint8 images to the next state.
-
-    Args:
-      student_apply: the student's `module.apply`.
-      teacher_apply: the teacher's; it runs in inference mode.
-      optimizer: an optax transformation at learning rate 1.
-      views: how images are shown.
-      temperature: of the soft labels.
-      double_bn_update: see `student_step`.
-
-    Returns:
-      `program(state, teacher_variables, images, key, learning_rate, student_statistics,
-      teacher_statistics) -> (state, loss)`. The state passed in is donated: use the one returned.
-    """
-
-    def program(
-        state: TrainState,
-        teacher_variables: dict[str, PyTree],
-        images: UInt8[Array, "b h w 3"],
-        key: Key[Array, ""],
-        learning_rate: Float[Array, ""],
-        student_statistics: Statistics,
-        teacher_statistics: Statistics,
-    ) -> tuple[TrainState, Float[Array, ""]]:
-        key_views, key_dropout = jax.random.split(key)
-        pixels = student_views(key_views, images, views)
-        teacher_logits = teacher_apply(
-            teacher_variables, normalise(pixels, teacher_statistics), train=False
-        )
-        return student_step(
-            student_apply,
-            optimizer,
-            state,
-            normalise(pixels, student_statistics),
-            teacher_logits,
-            learning_rate,
-            temperature=temperature,
-            double_bn_update=double_bn_update,
-            dropout_key=key_dropout,
-        )
-
-    return jax.jit(program, donate_argnums=0)
-
-
-def teacher_program(
-    apply: Apply,
-    optimizer: optax.GradientTransformation,
-    *,
-    padding: int,
-    flip_probability: float = 0.5,
-    label_smoothing: float = 0.0,
-) -> Callable[..., tuple[TrainState, Float[Array, ""]]]:
-    """The jitted training step of a teacher, from uint8 images to the next state.
-
-    Returns:
-      `program(state, images, labels, key, learning_rate, statistics) -> (state, loss)`, the state
-      donated.
-    """
-
-    def program(
-        state: TrainState,
-        images: UInt8[Array, "b h w 3"],
-        labels: Int[Array, "b"],
-        key: Key[Array, ""],
-        learning_rate: Float[Array, ""],
-        statistics: Statistics,
-    ) -> tuple[TrainState, Float[Array, ""]]:
-        key_views, key_dropout = jax.random.split(key)
-        shown = pad_crop_flip(key_views, images, padding, flip_probability)
-        return teacher_step(
-            apply,
-            optimizer,
-            state,
-            normalise(as_pixels(shown), statistics),
-            labels,
-            learning_rate,
-            label_smoothing=label_smoothing,
-            dropout_key=key_dropout,
-        )
-
-    return jax.jit(program, donate_argnums=0)
-
-
-def inference_program(apply: Apply) -> Callable[..., Float[Array, "b k"]]:
-    """The jitted `program(variables, images, statistics) -> logits` of uint8 images."""
-
-    def program(
-        variables: dict[str, PyTree], images: UInt8[Array, "b h w 3"], statistics: Statistics
-    ) -> Float[Array, "b k"]:
-        return apply(variables, normalise(as_pixels(images), statistics), train=False)
-
-    return jax.jit(program)
+    return state._replace(params=params, optimizer_state=optimizer_state), loss, batch_stats

@@ -133,13 +133,16 @@ def statistics(
     """Returns the (mean, std) that a config's `statistics` entry stands for.
 
     Args:
-      choice: "imagenet", "dataset" (those of `spec`), "teacher", or the pair (mean, std) itself.
+      choice: "imagenet", "dataset" (those of `spec`), "teacher", the pair (mean, std) itself, or
+        its numbers as text, "0.5/0.5" or "0.5,0.4,0.3/0.2,0.2,0.2".
       spec: the data set.
       teacher: the pair that the teacher was trained with, where the caller has one.
 
     Raises:
       InputError: for any other word, or a pair that is not two times three numbers.
     """
+    if isinstance(choice, str) and "/" in choice:
+        choice = _parse_statistics(choice)
     if isinstance(choice, str):
         known: dict[str, Sequence[Sequence[float]]] = {
             "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
@@ -148,7 +151,9 @@ def statistics(
         if teacher is not None:
             known["teacher"] = teacher
         if choice not in known:
-            raise InputError(f"statistics {choice!r}: expected one of {', '.join(known)}")
+            raise InputError(
+                f"statistics {choice!r}: expected one of {', '.join(known)}, or numbers as mean/std"
+            )
         mean, std = known[choice]
     else:
         if len(choice) != 2 or any(len(part) != 3 for part in choice):
@@ -157,3 +162,12 @@ def statistics(
     if any(value <= 0 for value in std):
         raise InputError(f"statistics {choice!r}: a standard deviation of {min(std)}; expected > 0")
     return tuple(map(float, mean)), tuple(map(float, std))  # pyright: ignore[reportReturnType]
+
+
+def _parse_statistics(text: str) -> tuple[list[float], ...]:
+    """Reads "mean/std", each one number for all channels or three with commas between."""
+    try:
+        pair = [[float(number) for number in part.split(",")] for part in text.split("/")]
+    except ValueError:
+        raise InputError(f"statistics {text!r}: expected numbers as mean/std") from None
+    return tuple(part * 3 if len(part) == 1 else part for part in pair)

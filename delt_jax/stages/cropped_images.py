@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64, UInt8
 from delt_jax.data.pipeline import Batch, batches, load
 from delt_jax.data.sources import ImageSource
 
-HOLD_BYTES = 1 << 30  # a split whose crops are no larger is decoded once and kept
+HOLD_BYTES = 2 << 30  # a split whose crops are no larger is decoded once and kept
 CPU_TEST_BATCH_SIZE = 100  # measured: a quarter faster than 500, which leaves the caches
 TEST_BATCH_SIZE = 500
 
@@ -24,23 +24,28 @@ class CroppedImages:
         self.labels = source.labels
         self.class_names = source.class_names
         self._source, self._image_size = source, image_size
-        self._holds = len(source) * image_size**2 * 3 <= hold_bytes
+        self.is_held = len(source) * image_size**2 * 3 <= hold_bytes
         self._held: UInt8[np.ndarray, "n s s 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, indices: Int64[np.ndarray, " n"] | None, batch_size: int) -> Iterator[Batch]:
-        """Yields the images at `indices` (None: all in order); the last batch may hold fewer."""
-        if not self._holds:
-            yield from batches(self._source, indices, batch_size, self._image_size)
-            return
+    def held(self) -> UInt8[np.ndarray, "n s s 3"]:
+        """All crops, in order; only of a set that `is_held`."""
         if self._held is None:
             self._held = load(self._source, None, self._image_size).images
+        return self._held
+
+    def batches(self, indices: Int64[np.ndarray, " n"] | None, batch_size: int) -> Iterator[Batch]:
+        """Yields the images at `indices` (None: all in order); the last batch may hold fewer."""
+        if not self.is_held:
+            yield from batches(self._source, indices, batch_size, self._image_size)
+            return
+        held = self.held()
         chosen = np.arange(len(self)) if indices is None else indices
         for start in range(0, len(chosen), batch_size):
             part = chosen[start : start + batch_size]
-            yield Batch(self._held[part], self.labels[part], part)
+            yield Batch(held[part], self.labels[part], part)
 
 
 def apply_in_batches(

@@ -1,19 +1,21 @@
 """Everything about a config that can be wrong, found before hours are spent on the rest."""
 
+import contextlib
 import difflib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from delt_jax.core.ranking import MODES
 from delt_jax.data.sources import describe
-from delt_jax.data.specs import DatasetSpec
+from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
-from delt_jax.models import registry
+from delt_jax.models import pretrained, registry
 from delt_jax.stages import protocol
 from delt_jax.stages.evaluate import SETS
 from delt_jax.stages.planning import Plan, make_plan
+from delt_jax.stages.teacher_training import Recipe
 
 STATISTICS = ("teacher", "dataset", "imagenet")
 COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -36,7 +38,6 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 )
 # Option and its words.
 WORDS: tuple[tuple[str, Sequence[str]], ...] = (
-    ("teacher.statistics", STATISTICS[1:]),
     ("select.mode", MODES),
     ("select.statistics", STATISTICS),
     ("synthesis.statistics", STATISTICS),
@@ -68,23 +69,38 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
         _one_of(path, _at(config, path), words)
     for name in config.evaluate.sets:
         _one_of("evaluate.sets", name, SETS)
-    for path in ("teacher.weights", "select.ranking"):
-        file = _at(config, path)
-        if file and not pathlib.Path(file).expanduser().is_file():
-            raise InputError(f"{path}: got {file!r}, which is no file")
+    ranking = config.select.ranking
+    if ranking and not pathlib.Path(ranking).expanduser().is_file():
+        raise InputError(f"select.ranking: got {ranking!r}, which is no file")
     protocol.check(config.evaluate)
     data = config.data
     spec = describe(data.name, data.source or "", data.image_size or None)
+    with _about("teacher.arch"):
+        registry.check_teacher(config.teacher.arch)
     for path, names in (
         ("teacher.arch", [config.teacher.arch]),
         ("evaluate.students", [name for name in config.evaluate.students if name != "teacher"]),
     ):
         for name in names:
-            try:
+            with _about(path):
                 registry.create(name, spec.num_classes, spec.image_size)
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from None
+    if config.teacher.weights:
+        with _about("teacher"):
+            pretrained.check(config.teacher.weights, config.teacher.arch)
+    with _about("teacher"):
+        if config.teacher.statistics != "auto":
+            statistics(config.teacher.statistics, spec)
+    Recipe.read(config.teacher.squeeze)
     return spec, make_plan(config, spec.num_classes)
+
+
+@contextlib.contextmanager
+def _about(path: str) -> Iterator[None]:
+    """Puts the option's name before an error."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _at(config: Any, path: str) -> Any:

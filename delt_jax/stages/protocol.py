@@ -19,6 +19,10 @@ LEARNING_RATES = (
     ("alexnet", 0.0001),
     ("vit", 0.0001),
     ("swin", 0.0001),
+    # Not in the published table; as their kin.
+    ("tf_efficientnet", 0.002),
+    ("deit", 0.0001),
+    ("convnext", 0.0001),
 )
 DEFAULT_LEARNING_RATE = 0.001  # ResNets and ConvNets
 

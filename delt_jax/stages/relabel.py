@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from delt_jax.core import training
+from delt_jax.core import programs
 from delt_jax.core.augment.views import Statistics
 from delt_jax.export.image_folder import read_distilled
 from delt_jax.models.network import load_network
@@ -50,7 +50,7 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
     teacher = load_network(workdir.teacher)
     images, labels, _ = read_distilled(workdir.distilled)
     moments = Statistics.of(teacher.mean, teacher.std)
-    program = training.inference_program(teacher.module.apply)
+    program = programs.inference_program(teacher.module.apply)
     logits = apply_in_batches(lambda part: program(teacher.variables, part, moments), images)
     probabilities = np.asarray(jax.nn.softmax(logits))
     result = RelabelResult(

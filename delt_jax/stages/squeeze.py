@@ -2,32 +2,27 @@
 
 import dataclasses
 import logging
-import math
 import pathlib
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from delt_jax.core import training
+from delt_jax.core import programs
 from delt_jax.core.augment.views import Statistics
 from delt_jax.data.sources import describe, open_source
-from delt_jax.data.specs import statistics
+from delt_jax.data.specs import Channels, DatasetSpec, statistics
 from delt_jax.errors import InputError
-from delt_jax.models import registry, torch_weights
-from delt_jax.models.network import Network, save_network
-from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.models import pretrained, registry, torch_weights
+from delt_jax.models.network import CARD, Network, load_network, save_network
+from delt_jax.runtime.download import sha256
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
-from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
-from delt_jax.stages.fingerprint import fingerprint
-
-SAVE_SECONDS = 60.0  # between two checkpoints
+from delt_jax.stages.teacher_training import Recipe, train_teacher
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,21 +32,6 @@ class SqueezeResult:
     teacher: Network
     per_class: np.ndarray
     seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How a teacher is trained; the fields are those of `config.teacher.squeeze`."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    label_smoothing: float
-    warmup_epochs: float
-    pad: int
-    flip: bool
 
 
 def run(config: Any, workdir: WorkDir) -> SqueezeResult:
@@ -72,36 +52,38 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     test = CroppedImages(open_source(spec, data.source or "", "test", size), size)
     if len(test) == 0:
         raise InputError(f"data set {spec.name!r}: no test images; expected at least one")
-    mean, std = statistics(options.statistics, spec)
-    if options.arch not in registry.TEACHER_NAMES and options.arch in registry.NAMES:
-        raise InputError(
-            f"teacher.arch {options.arch!r}: has no BatchNorm; expected one of "
-            f"{', '.join(registry.TEACHER_NAMES)}"
-        )
-    module = registry.create(options.arch, len(test.class_names), size)
-    moments = Statistics.of(mean, std)
+    registry.check_teacher(options.arch)
+    registry.create(options.arch, len(test.class_names), size)  # the name and the side are checked
+    recipe = Recipe.read(options.squeeze)
     start = time.monotonic()
     if options.weights:
-        variables = torch_weights.from_state_dict(
-            module,
-            size,
-            torch_weights.read_state_dict(pathlib.Path(options.weights).expanduser()),
-            source=str(options.weights),
-        )
-        recipe = {"weights": pathlib.Path(options.weights).name}
+        teacher = _import(options, spec, tuple(test.class_names))
     else:
-        train = CroppedImages(open_source(spec, data.source or "", "train", size), size)
-        chosen = _read_recipe(options.squeeze, len(train))
-        variables, before = train_teacher(
-            options.arch, size, train, moments, chosen, config.seed, workdir
+        mean, std = statistics(
+            "dataset" if options.statistics == "auto" else options.statistics, spec
         )
-        recipe = {"data": spec.name, "seed": config.seed, **dataclasses.asdict(chosen)}
+        train = open_source(spec, data.source or "", "train", recipe.side(size))
+        variables, before = train_teacher(
+            options.arch, size, train, Statistics.of(mean, std), recipe, config.seed, workdir
+        )
         start -= before  # the seconds of interrupted runs count too
+        made = {"data": spec.name, "train_images": len(train), "seed": config.seed}
+        teacher = Network(
+            arch=options.arch,
+            num_classes=len(test.class_names),
+            image_size=size,
+            variables=variables,
+            mean=mean,
+            std=std,
+            class_names=tuple(test.class_names),
+            recipe={**made, **dataclasses.asdict(recipe)},
+        )
 
-    logits_of = training.inference_program(module.apply)
+    logits_of = programs.inference_program(teacher.module.apply)
+    moments = Statistics.of(teacher.mean, teacher.std)
     with Progress(len(test), "testing the teacher", unit="images") as bar:
         accuracy = measure_accuracy(
-            lambda images: logits_of(variables, images, moments), test, advance=bar.advance
+            lambda images: logits_of(teacher.variables, images, moments), test, advance=bar.advance
         )
     seconds = time.monotonic() - start
     if accuracy.top1 < 200 / len(test.class_names):
@@ -110,16 +92,9 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
             "its classes right?",
             *(options.arch, accuracy.top1, len(test.class_names), options.statistics),
         )
-    teacher = Network(
-        arch=options.arch,
-        num_classes=len(test.class_names),
-        image_size=size,
-        variables=variables,
-        mean=mean,
-        std=std,
-        class_names=tuple(test.class_names),
-        top1=accuracy.top1,
-        recipe={**recipe, "seconds": round(seconds, 1), "test_images": len(test)},
+    measured = {"seconds": round(seconds, 1), "test_images": len(test)}
+    teacher = dataclasses.replace(
+        teacher, top1=accuracy.top1, recipe={**teacher.recipe, **measured}
     )
     save_network(teacher, workdir.teacher)
     for directory in workdir.teacher.glob(".training-*"):
@@ -130,105 +105,55 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     return SqueezeResult(teacher, accuracy.per_class, seconds)
 
 
-def _read_recipe(options: Any, images: int) -> Recipe:
-    recipe = Recipe(**{field.name: options[field.name] for field in dataclasses.fields(Recipe)})
-    for name, least in (("epochs", 1), ("batch_size", 1), ("pad", 0), ("warmup_epochs", 0)):
-        value = getattr(recipe, name)
-        if value < least:
-            raise InputError(f"teacher.squeeze.{name} {value}: expected at least {least}")
-    if images == 0:
-        raise InputError("teacher: no training images; expected at least one")
-    return dataclasses.replace(recipe, batch_size=min(recipe.batch_size, images))
+def _import(options: Any, spec: DatasetSpec, class_names: tuple[str, ...]) -> Network:
+    """The teacher of `config.teacher.weights`: a folder with a card, or a state_dict.
 
-
-def train_teacher(
-    arch: str,
-    image_size: int,
-    images: CroppedImages,
-    moments: Statistics,
-    recipe: Recipe,
-    seed: int,
-    workdir: WorkDir,
-) -> tuple[dict, float]:
-    """Trains a teacher; goes on from the last checkpoint of the same recipe.
-
-    Every epoch is a new permutation; its ragged last batch is left out.
-
-    Args:
-      arch: architecture.
-      image_size: side of the images in pixels.
-      images: the training set.
-      moments: of the normalisation.
-      recipe: how to train.
-      seed: of initial weights, order and views.
-      workdir: for checkpoints and metrics.
-
-    Returns:
-      The variables, and the seconds that earlier, interrupted runs had spent.
-
-    Raises:
-      InputError: where the loss is no longer finite.
+    Input statistics are those that `teacher.statistics` names; "auto" is the card's, the
+    publisher's, or else the data set's.
     """
-    module = registry.create(arch, len(images.class_names), image_size)
-    optimizer = training.nesterov(recipe.weight_decay, recipe.momentum)
-    program = training.teacher_program(
-        module.apply,
-        optimizer,
-        padding=recipe.pad,
-        flip_probability=0.5 if recipe.flip else 0.0,
-        label_smoothing=recipe.label_smoothing,
+    folder = pathlib.Path(options.weights).expanduser()
+    if not pretrained.is_published(options.weights) and folder.is_dir():
+        return _adopt(folder, options, spec, class_names)
+    file = pretrained.find(options.weights, options.arch)
+    module = registry.create(options.arch, len(class_names), spec.image_size)
+    variables = torch_weights.from_state_dict(
+        module,
+        spec.image_size,
+        torch_weights.read_state_dict(file.path),
+        source=file.origin,
     )
-    template = jnp.zeros((1, image_size, image_size, 3))
-    variables = jax.jit(module.init)(stream(seed, "squeeze", "init"), template)
-    state = training.create_state(optimizer, variables)
-    del variables  # the state's buffers are donated from now on
-    key = stream(seed, "squeeze", "views")
-    steps_per_epoch = len(images) // recipe.batch_size
-    steps = recipe.epochs * steps_per_epoch
-    warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
-    log = MetricsLog(workdir.metrics_jsonl)
-    identity = fingerprint(
-        {"arch": arch, "recipe": dataclasses.asdict(recipe), "seed": seed, "images": len(images)},
-        images.labels,
-        *moments,
+    mean, std = _imported_statistics(options, spec, file.statistics)
+    return Network(
+        arch=options.arch,
+        num_classes=len(class_names),
+        image_size=spec.image_size,
+        variables=variables,
+        mean=mean,
+        std=std,
+        class_names=class_names,
+        recipe={"weights": file.origin, "sha256": sha256(file.path)},
     )
 
-    with Checkpointer(workdir.teacher / f".training-{identity[:12]}") as checkpoints:
-        done, seconds_before = 0, 0.0
-        restored = checkpoints.restore_latest({"state": state, "seconds": np.zeros(())})
-        if restored is not None:
-            done, tree = restored
-            # Copies, because the state is donated and the checkpoint's memory is not ours.
-            state = jax.tree.map(jnp.array, tree["state"])
-            seconds_before = float(tree["seconds"])
-        start = last_save = time.monotonic()
-        with Progress(steps, f"training {arch}", unit="steps", done=done) as bar:
-            while done < steps:
-                epoch, position = divmod(done, steps_per_epoch)
-                order = jax.random.permutation(stream(seed, "squeeze", "order", epoch), len(images))
-                rest = np.asarray(order)[position * recipe.batch_size :]
-                losses = []
-                for batch in images.batches(rest, recipe.batch_size):
-                    if len(batch.labels) < recipe.batch_size:
-                        break
-                    rate = training.warmup_cosine(recipe.learning_rate, done, steps, warmup_steps)
-                    key_step = jax.random.fold_in(key, done)
-                    state, loss = program(
-                        state, batch.images, batch.labels, key_step, rate, moments
-                    )
-                    losses.append(loss)
-                    done += 1
-                    bar.advance()
-                    if time.monotonic() - last_save >= SAVE_SECONDS:
-                        spent = seconds_before + time.monotonic() - start
-                        checkpoints.save(done, {"state": state, "seconds": np.asarray(spent)})
-                        last_save = time.monotonic()
-                loss = float(jnp.mean(jnp.stack(losses)))
-                if not math.isfinite(loss):
-                    raise InputError(
-                        f"teacher {arch}: the loss became {loss} in epoch {epoch + 1} of "
-                        f"{recipe.epochs}; expected a smaller teacher.squeeze.learning_rate than "
-                        f"{recipe.learning_rate}"
-                    )
-                log.write("squeeze", epoch=epoch + 1, loss=loss, learning_rate=rate)
-        return state.variables, seconds_before
+
+def _adopt(
+    folder: pathlib.Path, options: Any, spec: DatasetSpec, class_names: tuple[str, ...]
+) -> Network:
+    """A teacher that this stage made in another run."""
+    teacher = load_network(folder)
+    for what, found, expected in (
+        ("arch", teacher.arch, options.arch),
+        ("image_size", teacher.image_size, spec.image_size),
+        ("class_names", teacher.class_names, class_names),
+    ):
+        if found != expected:
+            raise InputError(f"{folder / CARD}: {what} {found}, expected {expected}")
+    mean, std = _imported_statistics(options, spec, (teacher.mean, teacher.std))
+    return dataclasses.replace(teacher, mean=mean, std=std)
+
+
+def _imported_statistics(
+    options: Any, spec: DatasetSpec, known: Sequence[Sequence[float]] | None
+) -> tuple[Channels, Channels]:
+    if options.statistics == "auto":
+        return statistics(known or "dataset", spec)
+    return statistics(options.statistics, spec)

@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, UInt8
 
-from delt_jax.core import training
+from delt_jax.core import programs, training
 from delt_jax.core.augment.views import Statistics
 from delt_jax.errors import InputError
 from delt_jax.models import registry
@@ -74,15 +74,16 @@ class StudentTrainer:
         self._statistics = Statistics.of(protocol.mean, protocol.std)
         self._optimizer = training.adamw(protocol.weight_decay)
         self._init = jax.jit(lambda key: _fresh_state(module, self._optimizer, image_size, key))
-        self._program = training.student_program(
+        self._program = programs.student_program(
             module.apply,
             teacher.module.apply,
             self._optimizer,
             protocol.views,
             temperature=protocol.temperature,
             double_bn_update=protocol.double_bn_update,
+            bn_momenta=registry.batch_norm_momenta(module, image_size),
         )
-        self._logits = training.inference_program(module.apply)
+        self._logits = programs.inference_program(module.apply)
 
     def train(
         self,
@@ -187,8 +188,7 @@ def _fresh_state(
     image_size: int,
     key: jax.Array,
 ) -> training.TrainState:
-    variables = module.init(key, jnp.zeros((1, image_size, image_size, 3)))
-    return training.create_state(optimizer, dict(variables))
+    return training.create_state(optimizer, registry.initialise(module, image_size, key))
 
 
 def as_json(numbers: Any) -> Any:

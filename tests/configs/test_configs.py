@@ -8,12 +8,18 @@ import sys
 
 import pytest
 
-from configs import base, cifar10, digits, imagenet
+from configs import base, cifar10, digits, imagenet, imagenette, tiny_imagenet
 from delt_jax.errors import InputError
 from delt_jax.stages.planning import make_plan
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIGS = {"digits": digits, "cifar10": cifar10, "imagenet": imagenet}
+CONFIGS = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "imagenet": imagenet,
+    "imagenette": imagenette,
+    "tiny_imagenet": tiny_imagenet,
+}
 
 
 @pytest.mark.parametrize("name", CONFIGS)

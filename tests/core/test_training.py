@@ -6,30 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
+from tiny_network import images_of, tiny
 
 from delt_jax.core import training
-from delt_jax.core.augment.views import Statistics, StudentViews
-
-
-class Tiny(nn.Module):
-    """One convolution, a BatchNorm with torch's running update, a classifier."""
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        x = nn.Conv(4, (3, 3), dtype=images.dtype)(images)
-        x = nn.BatchNorm(not train, momentum=0.9, dtype=images.dtype)(x)
-        return nn.Dense(3, dtype=images.dtype)(nn.relu(x).mean((1, 2)))
-
-
-def tiny(seed=0, dtype=jnp.float32):
-    module = Tiny()
-    variables = jax.jit(module.init)(jax.random.key(seed), jnp.zeros((1, 8, 8, 3)))
-    return module, jax.tree.map(lambda x: x.astype(dtype), variables)
-
-
-def images_of(count, size=8, seed=5):
-    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 def test_distillation_loss_literal(x64):
@@ -175,37 +154,6 @@ def test_student_that_equals_its_teacher_only_decays_its_matrices():
     assert state.batch_stats == {}  # a network without BatchNorm
 
 
-def programs():
-    module, variables = tiny()
-    optimizer = training.adamw()
-    statistics = Statistics(jnp.array([0.5, 0.4, 0.3]), jnp.array([0.25, 0.2, 0.3]))
-    program = training.student_program(
-        module.apply, module.apply, optimizer, StudentViews(randaugment_ops=1, min_scale=0.5)
-    )
-
-    def run(steps, key=0):
-        state = training.create_state(optimizer, jax.tree.map(jnp.copy, tiny(seed=1)[1]))
-        losses = []
-        for step in range(steps):
-            key_step = jax.random.fold_in(jax.random.key(key), step)
-            state, loss = program(
-                state, variables, images_of(6), key_step, 0.02, statistics, statistics
-            )
-            losses.append(float(loss))
-        return state, losses
-
-    return run
-
-
-def test_student_program_learns_and_repeats_bit_for_bit():
-    run = programs()
-    state, losses = run(30)
-    again, _ = run(30)
-    jax.tree.map(np.testing.assert_array_equal, state, again)
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 2
-    assert run(1, key=1)[1] != losses[:1]
-
-
 def test_student_step_jitted_equals_eager(x64):
     module, variables = tiny(dtype=jnp.float64)
     optimizer = training.adamw()
@@ -222,17 +170,49 @@ def test_student_step_jitted_equals_eager(x64):
     )
 
 
-def test_teacher_program_learns_to_tell_colours_apart():
+def test_second_running_update_takes_a_momentum_for_each_statistic():
+    before = {"one": {"mean": jnp.zeros(2)}, "two": {"mean": jnp.zeros(2)}}
+    after = {"one": {"mean": jnp.full(2, 0.1)}, "two": {"mean": jnp.full(2, 0.01)}}
+    momenta = {"one": {"mean": 0.1}, "two": {"mean": 0.01}}
+    twice = training.twice_updated(before, after, momenta)
+    np.testing.assert_allclose(twice["one"]["mean"], 0.19, rtol=1e-6)  # batch mean 1, twice
+    np.testing.assert_allclose(twice["two"]["mean"], 0.0199, rtol=1e-6)
+    assert training.twice_updated({}, {}, {}) == {}  # a network without BatchNorm
+
+
+def test_teacher_step_mixes_the_losses_of_both_labels(x64):
+    module, variables = tiny(dtype=jnp.float64)
+    optimizer = training.nesterov(0.0)
+    state = training.create_state(optimizer, variables)
+    images = images_of(6) / 255
+
+    @jax.jit
+    def loss(labels):
+        return training.teacher_step(module.apply, optimizer, state, images, labels, 0.0)[1]
+
+    own, partner = jnp.arange(6) % 3, (jnp.arange(6) + 1) % 3
+    mixed = loss(training.HardLabels(own, partner, jnp.asarray(0.7)))
+    parts = [loss(training.HardLabels(labels)) for labels in (own, partner)]
+    np.testing.assert_allclose(mixed, 0.7 * parts[0] + 0.3 * parts[1], rtol=1e-12)
+
+
+def test_average_follows_the_variables():
+    assert training.average_weight(0.999, 0) == pytest.approx(0.9)  # the start is forgotten
+    assert training.average_weight(0.999, 10**6) == pytest.approx(0.001)
     module, variables = tiny()
-    labels = np.arange(24) % 3
-    images = np.zeros((24, 8, 8, 3), np.uint8)
-    images[np.arange(24), :, :, labels] = 200
-    optimizer = training.nesterov(1e-4)
-    state = training.create_state(optimizer, jax.tree.map(jnp.copy, variables))
-    statistics = Statistics(jnp.full(3, 0.5), jnp.full(3, 0.25))
-    program = training.teacher_program(module.apply, optimizer, padding=1, label_smoothing=0.1)
-    for step in range(60):
-        key = jax.random.fold_in(jax.random.key(0), step)
-        state, _ = program(state, images, labels, key, 0.1, statistics)
-    logits = training.inference_program(module.apply)(state.variables, images, statistics)
-    assert (np.argmax(logits, axis=1) == labels).all()
+    optimizer = training.nesterov(0.0)
+    state = training.create_state(optimizer, variables, averaged=True)
+    images = (images_of(6) / 255).astype(np.float32)
+    labels = training.HardLabels(jnp.arange(6) % 3)
+
+    @jax.jit
+    def step(state):
+        return training.teacher_step(
+            module.apply, optimizer, state, images, labels, 0.1, average_weight=0.25
+        )[0]
+
+    after = step(state)
+    expected = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, state.variables, after.variables)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), after.average, expected
+    )

@@ -2,8 +2,9 @@
 
 import jax
 import numpy as np
+import pytest
 
-from delt_jax.core.augment.views import StudentViews, pad_crop_flip
+from delt_jax.core.augment.views import StudentViews, TeacherViews, pad_crop_flip, teacher_views
 from delt_jax.core.augment.views import student_views as eager_student_views
 
 PLAIN = StudentViews(randaugment_ops=0, min_scale=1.0, flip_probability=0.0, cutmix=0.0)
@@ -59,3 +60,31 @@ def test_pad_crop_flip_moves_and_mirrors():
                         break
     assert {flip for *_, flip in found} == {False, True}
     assert {row for row, *_ in found} == set(range(5)) == {column for _, column, _ in found}
+
+
+def test_teacher_views_keep_an_honest_count_of_what_cutmix_left():
+    images = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None] * 50, (6, 8, 8, 3))
+    views = TeacherViews(8, pad=0, cutmix_probability=0.5)
+    show = jax.jit(teacher_views, static_argnums=2)
+    shares = []
+    for seed in range(20):
+        pixels, mix = show(jax.random.key(seed), images, views)
+        values = np.round(np.asarray(pixels) * 255).astype(int)
+        partner = 50 * np.asarray(mix.permutation)[:, None, None, None]
+        own = values == np.asarray(images)
+        assert (own | (values == partner)).all()
+        moved = np.asarray(mix.permutation) != np.arange(6)
+        if moved.any():
+            assert own[moved].mean() == pytest.approx(float(mix.kept), abs=1e-6)
+            shares.append(float(mix.kept))
+    assert 5 <= sum(share == 1 for share in shares) <= 17  # about half are left alone
+
+
+def test_resized_teacher_views_may_shrink():
+    images = images_of(4, size=16)
+    views = TeacherViews(8, "resized", min_scale=1.0, flip_probability=0.0)
+    pixels, mix = jax.jit(teacher_views, static_argnums=2)(jax.random.key(0), images, views)
+    assert mix is None
+    expected = images.reshape(4, 8, 2, 8, 2, 3).mean(axis=(2, 4)) / 255
+    # Bilinear sampling at the middle of each 2 x 2 pixels, where the whole image is the crop.
+    np.testing.assert_allclose(pixels, expected, atol=1e-5)

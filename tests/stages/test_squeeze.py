@@ -1,5 +1,10 @@
 """The squeeze stage: a teacher trained, interrupted, imported, refused."""
 
+import functools
+import hashlib
+import http.server
+import threading
+
 import jax
 import numpy as np
 import pytest
@@ -7,11 +12,14 @@ import safetensors.numpy
 from tiny_run import CLASSES, SIZE, make_config
 
 from delt_jax.errors import InputError
+from delt_jax.models import pretrained
 from delt_jax.models.network import load_network
 from delt_jax.models.torch_weights import to_state_dict
 from delt_jax.runtime.metrics import MetricsLog, read_metrics
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import squeeze
+from delt_jax.stages import squeeze, teacher_training
+from delt_jax.stages.cropped_images import CroppedImages
+from delt_jax.stages.fingerprint import fingerprint
 
 
 def assert_same_weights(one, other):
@@ -45,7 +53,7 @@ def test_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     config = make_config(tmp_path)
     whole = squeeze.run(config, WorkDir(tmp_path / "whole"))
 
-    monkeypatch.setattr(squeeze, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(teacher_training, "SAVE_SECONDS", 0.0)
     workdir = WorkDir(tmp_path / "broken")
     write, calls = MetricsLog.write, []
 
@@ -65,17 +73,19 @@ def test_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
 
     resumed = squeeze.run(config, workdir)
     assert_same_weights(resumed.teacher, whole.teacher)
-    # Epochs 1 and 2 were done before the kill; only the third ran again.
-    assert [row["epoch"] for row in read_metrics(workdir.metrics_jsonl) if "epoch" in row] == [1, 3]
+    # Epoch 1 was done before the kill, epoch 2 all but its last steps.
+    rows = [row for row in read_metrics(workdir.metrics_jsonl) if "epoch" in row]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert resumed.teacher.recipe["seconds"] > 0
     assert not list(workdir.teacher.glob(".training-*"))
 
 
 def test_another_recipe_does_not_take_up_the_checkpoint(tmp_path):
     config = make_config(tmp_path)
-    one = squeeze.fingerprint({"seed": config.seed}, np.zeros(3))
-    assert one != squeeze.fingerprint({"seed": config.seed + 1}, np.zeros(3))
-    assert one != squeeze.fingerprint({"seed": config.seed}, np.zeros(3, np.float32))
-    assert one == squeeze.fingerprint({"seed": config.seed}, np.zeros(3))
+    one = fingerprint({"seed": config.seed}, np.zeros(3))
+    assert one != fingerprint({"seed": config.seed + 1}, np.zeros(3))
+    assert one != fingerprint({"seed": config.seed}, np.zeros(3, np.float32))
+    assert one == fingerprint({"seed": config.seed}, np.zeros(3))
 
 
 def test_imports_weights_and_measures_them(tmp_path):
@@ -88,12 +98,100 @@ def test_imports_weights_and_measures_them(tmp_path):
     assert_same_weights(imported, trained)
     assert imported.top1 == trained.top1
     assert imported.recipe["weights"] == "weights.safetensors"
+    assert imported.recipe["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert str(tmp_path) not in str(imported.recipe)
 
     config.teacher.arch = "conv4"
     config.data.image_size = 16
     with pytest.raises(InputError, match=r"weights\.safetensors.*missing.*layers\.conv\.3"):
         squeeze.run(config, WorkDir(tmp_path / "mismatch"))
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder and the address under which its files are served."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_weights_by_address_and_by_name(tmp_path, web, monkeypatch):
+    folder, address = web
+    monkeypatch.setenv("DELT_JAX_CACHE", str(tmp_path / "cache"))
+    config = make_config(tmp_path)
+    trained = squeeze.run(config, WorkDir(tmp_path / "trained")).teacher
+    content = safetensors.numpy.save(to_state_dict(trained.variables))
+    name = f"conv3-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
+    (folder / name).write_bytes(content)
+
+    config.teacher.weights = address + name
+    by_address = squeeze.run(config, WorkDir(tmp_path / "address")).teacher
+    assert_same_weights(by_address, trained)
+    assert by_address.recipe["weights"] == address + name
+    assert by_address.mean == trained.mean  # the data set's, for want of better
+
+    monkeypatch.setattr(pretrained, "_TORCHVISION", address)
+    monkeypatch.setitem(pretrained._FILES["torchvision"], "conv3", {"V1": name, "V2": "v2-" + name})
+    config.teacher.weights = "torchvision"
+    by_name = squeeze.run(config, WorkDir(tmp_path / "name")).teacher
+    assert_same_weights(by_name, trained)
+    assert by_name.mean == pretrained.IMAGENET[0]  # its publisher's
+    config.teacher.weights = "torchvision:V2"
+    with pytest.raises(InputError, match=r"v2-conv3.*404 File not found"):
+        squeeze.run(config, WorkDir(tmp_path / "missing"))
+
+
+def test_adopts_the_teacher_of_another_run(tmp_path):
+    config, there = make_config(tmp_path), WorkDir(tmp_path / "trained")
+    trained = squeeze.run(config, there).teacher
+    config.teacher.weights = str(there.teacher)
+    adopted = squeeze.run(config, WorkDir(tmp_path / "adopted")).teacher
+    assert_same_weights(adopted, trained)
+    assert (adopted.top1, adopted.mean, adopted.std) == (trained.top1, trained.mean, trained.std)
+    assert adopted.recipe["epochs"] == 3  # how it was trained stays on its card
+
+    config.teacher.arch = "conv3_w32"
+    with pytest.raises(InputError, match=r"card\.json: arch conv3, expected conv3_w32"):
+        squeeze.run(config, WorkDir(tmp_path / "mismatch"))
+
+
+def test_input_statistics_can_be_given_as_numbers(tmp_path):
+    config = make_config(tmp_path)
+    config.teacher.statistics = "0.498/0.502"
+    teacher = squeeze.run(config, WorkDir(tmp_path / "run")).teacher
+    assert (teacher.mean, teacher.std) == ((0.498,) * 3, (0.502,) * 3)
+
+
+def test_streamed_images_train_the_same_teacher_as_held_ones(tmp_path, monkeypatch):
+    config = make_config(tmp_path)
+    held = squeeze.run(config, WorkDir(tmp_path / "held")).teacher
+    monkeypatch.setattr(CroppedImages.__init__, "__defaults__", (0,))
+    streamed = squeeze.run(config, WorkDir(tmp_path / "streamed")).teacher
+    assert_same_weights(held, streamed)
+
+
+def test_every_option_of_a_recipe_is_used(tmp_path):
+    config = make_config(tmp_path)
+    squeezed = config.teacher.squeeze
+    squeezed.crop, squeezed.min_scale, squeezed.stored_side = "resized", 0.5, 12
+    squeezed.cutmix_probability, squeezed.average_decay = 0.5, 0.9
+    squeezed.compute_dtype = "bfloat16"
+    squeezed.epochs = 6
+    teacher = squeeze.run(config, WorkDir(tmp_path / "run")).teacher
+    assert teacher.top1 > 60
+    for name in ("crop", "stored_side", "cutmix_probability", "average_decay", "compute_dtype"):
+        assert teacher.recipe[name] == squeezed[name]
 
 
 @pytest.mark.parametrize(

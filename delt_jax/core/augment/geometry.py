@@ -125,6 +125,7 @@ def resample_matrix(
     flip: Bool[Array, ""] | bool,
     roll: Int[Array, ""] | int,
     dtype: jnp.dtype,
+    out: int | None = None,
 ) -> Float[Array, "out in"]:
     """The matrix that crops one axis, resizes it back bilinearly, flips it and rolls it.
 
@@ -133,36 +134,41 @@ def resample_matrix(
     (For crops no larger than the output, antialiasing changes nothing.)
 
     Args:
-      size: pixels of the axis, in and out.
+      size: pixels of the axis.
       offset: first pixel of the crop.
       length: pixels of the crop.
       flip: whether the axis is reversed after the resize.
       roll: pixels by which the axis is rolled after the flip.
       dtype: dtype of the weights.
+      out: pixels of the result; None: `size`.
 
     Returns:
-      `[size, size]`, each row sums to one.
+      `[out, size]`, each row sums to one.
     """
-    place = jnp.arange(size, dtype=jnp.int32)
-    place = (place - roll) % size
-    place = jnp.where(flip, size - 1 - place, place).astype(dtype)
+    out = size if out is None else out
+    place = jnp.arange(out, dtype=jnp.int32)
+    place = (place - roll) % out
+    place = jnp.where(flip, out - 1 - place, place).astype(dtype)
     half = jnp.asarray(0.5, dtype)
     extent = jnp.asarray(length, dtype)
-    source = (place + half) * (extent / jnp.asarray(size, dtype)) - half
+    source = (place + half) * (extent / jnp.asarray(out, dtype)) - half
     source = jnp.clip(source, 0, extent - 1) + jnp.asarray(offset, dtype)
     pixels = jnp.arange(size, dtype=jnp.int32).astype(dtype)
     return jnp.maximum(1 - jnp.abs(source[:, None] - pixels[None, :]), 0)
 
 
-def resample(images: Float[Array, "b h w c"], view: View) -> Float[Array, "b h w c"]:
+def resample(
+    images: Float[Array, "b h w c"], view: View, out: int | None = None
+) -> Float[Array, "b out out c"]:
     """Applies a view to square images.
 
     Args:
       images: any real floating dtype.
       view: scalars (one view for the whole batch) or arrays `[b]` (one view per image).
+      out: side of the result; None: that of the images.
 
     Returns:
-      Images of the same shape and dtype.
+      Images of the same dtype.
     """
     _, size, width, _ = images.shape
     if size != width:
@@ -170,9 +176,10 @@ def resample(images: Float[Array, "b h w c"], view: View) -> Float[Array, "b h w
 
     def matrices(view: View) -> tuple[Array, Array]:
         box = view.box
-        rows = resample_matrix(size, box.top, box.height, False, view.roll_rows, images.dtype)
+        dtype = images.dtype
+        rows = resample_matrix(size, box.top, box.height, False, view.roll_rows, dtype, out)
         columns = resample_matrix(
-            size, box.left, box.width, view.flip, view.roll_columns, images.dtype
+            size, box.left, box.width, view.flip, view.roll_columns, dtype, out
         )
         return rows, columns
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
 from delt_jax.core.augment.geometry import random_view, resample
-from delt_jax.core.augment.mixing import cutmix, draw_cutmix
+from delt_jax.core.augment.mixing import CutMix, cutmix, draw_cutmix
 from delt_jax.core.augment.randaugment import rand_augment
 
 
@@ -96,6 +96,67 @@ def student_views(
         draw = draw_cutmix(key_cutmix, batch, size, width, views.cutmix)
         pixels = cutmix(pixels, draw.permutation, draw.patch)
     return pixels
+
+
+@dataclass(frozen=True)
+class TeacherViews:
+    """How a teacher sees a training image.
+
+    Attributes:
+      size: side of what the network sees in pixels.
+      crop: "pad" (shifted by up to `pad` pixels, black moves in; for images of side `size`) or
+        "resized" (a random resized crop; for images of any side).
+      pad: largest shift on either axis.
+      min_scale: smallest share of the area that a random resized crop keeps.
+      flip_probability: of the horizontal flip.
+      cutmix: alpha of CutMix's Beta(alpha, alpha).
+      cutmix_probability: share of the batches that CutMix mixes; 0 switches it off.
+    """
+
+    size: int
+    crop: str = "pad"
+    pad: int = 4
+    min_scale: float = 0.25
+    flip_probability: float = 0.5
+    cutmix: float = 1.0
+    cutmix_probability: float = 0.0
+
+
+def teacher_views(
+    key: Key[Array, ""], images: UInt8[Array, "b h w 3"], views: TeacherViews
+) -> tuple[Float[Array, "b s s 3"], CutMix | None]:
+    """Crop and flip per image, then CutMix of the batch.
+
+    Args:
+      key: random key.
+      images: square images.
+      views: the settings.
+
+    Returns:
+      Mixed pixels in [0, 1], and the draw of CutMix with `kept` as the share of the image's own
+      pixels in fact (1 where this batch was left alone), or None where CutMix is off.
+    """
+    if views.crop == "pad":
+        shown = pad_crop_flip(key, images, views.pad, views.flip_probability)
+        pixels = as_pixels(shown)
+    else:
+        keys = jax.random.split(key, len(images))
+        view = jax.vmap(
+            lambda key: random_view(
+                key, images.shape[1], views.min_scale, flip_probability=views.flip_probability
+            )
+        )(keys)
+        pixels = resample(as_pixels(images), view, views.size)
+    if not views.cutmix_probability:
+        return pixels, None
+    key_draw, key_chance = jax.random.split(jax.random.fold_in(key, 1))
+    size = views.size
+    draw = draw_cutmix(key_draw, len(images), size, size, views.cutmix)
+    mixed = jax.random.bernoulli(key_chance, views.cutmix_probability)
+    patch = jax.tree.map(lambda edge: jnp.where(mixed, edge, 0), draw.patch)
+    area = (patch.bottom - patch.top) * (patch.right - patch.left)
+    kept = 1 - area / (size * size)
+    return cutmix(pixels, draw.permutation, patch), CutMix(draw.permutation, kept, patch)
 
 
 def pad_crop_flip(

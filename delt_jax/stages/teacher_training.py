@@ -1,0 +1,297 @@
+"""A teacher trained from scratch on hard labels, as `config.teacher.squeeze` says."""
+
+import collections
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int64
+
+from delt_jax.core import programs, training
+from delt_jax.core.augment.views import Statistics, TeacherViews
+from delt_jax.data.sources import ImageSource
+from delt_jax.errors import InputError
+from delt_jax.models import registry
+from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.runtime.metrics import MetricsLog
+from delt_jax.runtime.progress import Progress
+from delt_jax.runtime.streams import stream
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.cropped_images import CroppedImages
+from delt_jax.stages.fingerprint import fingerprint
+
+SAVE_SECONDS = 60.0  # between two checkpoints
+STEPS_PER_CALL = 50  # on an accelerator with the training set in its memory
+CALLS_AHEAD = 2  # calls that the device has queued while the host prepares the next one
+CROPS = ("pad", "resized")
+COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a teacher is trained; the fields are those of `config.teacher.squeeze`."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    label_smoothing: float
+    warmup_epochs: float
+    crop: str
+    pad: int
+    min_scale: float
+    stored_side: int
+    flip: bool
+    cutmix: float
+    cutmix_probability: float
+    average_decay: float
+    compute_dtype: str
+
+    @classmethod
+    def read(cls, options: Any) -> "Recipe":
+        """From `config.teacher.squeeze`; raises `InputError` naming what is out of range."""
+        recipe = cls(**{field.name: options[field.name] for field in dataclasses.fields(cls)})
+        for name, least, most in (
+            ("epochs", 1, math.inf),
+            ("batch_size", 1, math.inf),
+            ("warmup_epochs", 0, math.inf),
+            ("pad", 0, math.inf),
+            ("stored_side", 0, math.inf),
+            ("label_smoothing", 0, 1),
+            ("cutmix_probability", 0, 1),
+        ):
+            value = getattr(recipe, name)
+            if not least <= value <= most:
+                limits = f"{least} to {most}" if most < math.inf else f"at least {least}"
+                raise InputError(f"teacher.squeeze.{name} {value}: expected {limits}")
+        for name, words in (("crop", CROPS), ("compute_dtype", COMPUTE_DTYPES)):
+            value = getattr(recipe, name)
+            if value not in words:
+                raise InputError(
+                    f"teacher.squeeze.{name} {value!r}: expected one of {', '.join(words)}"
+                )
+        if not 0 < recipe.min_scale <= 1:
+            raise InputError(
+                f"teacher.squeeze.min_scale {recipe.min_scale}: expected within (0, 1]"
+            )
+        if not 0 <= recipe.average_decay < 1:
+            raise InputError(
+                f"teacher.squeeze.average_decay {recipe.average_decay}: expected within [0, 1)"
+            )
+        if recipe.cutmix_probability and recipe.cutmix <= 0:
+            raise InputError(f"teacher.squeeze.cutmix {recipe.cutmix}: expected more than 0")
+        return recipe
+
+    def side(self, image_size: int) -> int:
+        """Side of the images that views are cut from."""
+        if self.crop == "pad":
+            return image_size
+        return max(self.stored_side, image_size)
+
+    def dtype(self) -> jnp.dtype:
+        """Of activations; "auto" is bfloat16 where the hardware has it, which a CPU has not."""
+        name = self.compute_dtype
+        if name == "auto":
+            name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        return jnp.dtype(name)
+
+
+def train_teacher(
+    arch: str,
+    image_size: int,
+    source: ImageSource,
+    moments: Statistics,
+    recipe: Recipe,
+    seed: int,
+    workdir: WorkDir,
+) -> tuple[dict, float]:
+    """Trains a teacher; goes on from the last checkpoint of the same recipe.
+
+    Every epoch is a new permutation; its ragged last batch is left out. A training set that fits
+    lies in the device's memory as uint8, and an accelerator then does many steps a call.
+
+    Args:
+      arch: architecture.
+      image_size: side of the images in pixels.
+      source: the training set.
+      moments: of the normalisation.
+      recipe: how to train.
+      seed: of initial weights, order and views.
+      workdir: for checkpoints and metrics.
+
+    Returns:
+      The variables (their moving average, where the recipe keeps one), and the seconds that
+      earlier, interrupted runs had spent.
+
+    Raises:
+      InputError: where there are no images, or the loss is no longer finite.
+    """
+    if len(source) == 0:
+        raise InputError("teacher: no training images; expected at least one")
+    recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(source)))
+    images = CroppedImages(source, recipe.side(image_size))
+    module = registry.create(arch, len(images.class_names), image_size)
+    optimizer = training.nesterov(recipe.weight_decay, recipe.momentum)
+    dtype = recipe.dtype()
+    program = programs.teacher_program(
+        module.apply,
+        optimizer,
+        TeacherViews(
+            size=image_size,
+            crop=recipe.crop,
+            pad=recipe.pad,
+            min_scale=recipe.min_scale,
+            flip_probability=0.5 if recipe.flip else 0.0,
+            cutmix=recipe.cutmix,
+            cutmix_probability=recipe.cutmix_probability,
+        ),
+        label_smoothing=recipe.label_smoothing,
+        compute_dtype=None if dtype == jnp.float32 else dtype,
+    )
+    variables = registry.initialise(module, image_size, stream(seed, "squeeze", "init"))
+    state = training.create_state(optimizer, variables, averaged=recipe.average_decay > 0)
+    del variables  # the state's buffers are donated from now on
+    key = stream(seed, "squeeze", "views")
+    plan = _Plan(recipe, len(images))
+    log = MetricsLog(workdir.metrics_jsonl)
+    identity = fingerprint(
+        {"arch": arch, "recipe": dataclasses.asdict(recipe), "seed": seed, "images": len(images)},
+        images.labels,
+        *moments,
+    )
+
+    with Checkpointer(workdir.teacher / f".training-{identity[:12]}") as checkpoints:
+        done, seconds_before = 0, 0.0
+        restored = checkpoints.restore_latest({"state": state, "seconds": np.zeros(())})
+        if restored is not None:
+            done, tree = restored
+            # Copies, because the state is donated and the checkpoint's memory is not ours.
+            state = jax.tree.map(jnp.array, tree["state"])
+            seconds_before = float(tree["seconds"])
+        start = last_save = time.monotonic()
+        losses = _Losses(plan, done, log, f"teacher {arch}")
+        waiting: collections.deque[tuple[int, jax.Array]] = collections.deque()
+        with Progress(plan.steps, f"training {arch}", unit="steps", done=done) as bar:
+
+            def settle(ahead: int) -> None:
+                """Waits for all calls but the `ahead` latest, and counts them."""
+                while len(waiting) > ahead:
+                    count, values = waiting.popleft()
+                    losses.append(np.asarray(values)[:count])
+                    bar.advance(count, loss=losses.latest)
+
+            for pool, steps in _calls(images, plan, seed, done):
+                state, values = program(state, pool, steps, key, moments)
+                done += int(steps.count)
+                waiting.append((int(steps.count), values))
+                settle(CALLS_AHEAD)
+                if time.monotonic() - last_save >= SAVE_SECONDS:
+                    settle(0)
+                    spent = seconds_before + time.monotonic() - start
+                    checkpoints.save(done, {"state": state, "seconds": np.asarray(spent)})
+                    last_save = time.monotonic()
+            settle(0)
+    variables = state.variables if state.average is None else state.average
+    return variables, seconds_before
+
+
+class _Plan:
+    """Which images each step takes, at which learning rate."""
+
+    def __init__(self, recipe: Recipe, images: int):
+        self.recipe, self.images = recipe, images
+        self.steps_per_epoch = images // recipe.batch_size
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self._warmup_steps = round(recipe.warmup_epochs * self.steps_per_epoch)
+
+    def learning_rate(self, step: int) -> float:
+        rate = self.recipe.learning_rate
+        return training.warmup_cosine(rate, step, self.steps, self._warmup_steps)
+
+    def epochs(self, seed: int, first: int) -> Iterator[Int64[np.ndarray, "n b"]]:
+        """Yields the positions of each step's images, epoch by epoch, from step `first` on."""
+        for epoch in range(first // self.steps_per_epoch, self.recipe.epochs):
+            key = stream(seed, "squeeze", "order", epoch)
+            order = np.asarray(jax.random.permutation(key, self.images))
+            whole = self.steps_per_epoch * self.recipe.batch_size
+            rows = order[:whole].reshape(self.steps_per_epoch, self.recipe.batch_size)
+            yield rows[max(0, first - epoch * self.steps_per_epoch) :]
+
+
+class _Losses:
+    """The losses so far; each epoch that is whole goes to the log, if it is finite."""
+
+    def __init__(self, plan: _Plan, done: int, log: MetricsLog, who: str):
+        self._plan, self._log, self._who = plan, log, who
+        self._done = done
+        self._epoch: list[float] = []
+
+    @property
+    def latest(self) -> float:
+        return self._epoch[-1] if self._epoch else math.nan
+
+    def append(self, values: np.ndarray) -> None:
+        """Counts the losses of the next steps; raises `InputError` for an epoch that diverges."""
+        for value in values.tolist():
+            if self._done % self._plan.steps_per_epoch == 0:
+                self._epoch = []
+            self._epoch.append(value)
+            self._done += 1
+            if self._done % self._plan.steps_per_epoch == 0:
+                self._finish_epoch()
+
+    def _finish_epoch(self) -> None:
+        recipe, epoch = self._plan.recipe, self._done // self._plan.steps_per_epoch
+        loss = math.fsum(self._epoch) / len(self._epoch) if self._epoch else math.nan
+        if not math.isfinite(loss):
+            raise InputError(
+                f"{self._who}: the loss became {loss} in epoch {epoch} of {recipe.epochs}; "
+                f"expected a smaller teacher.squeeze.learning_rate than {recipe.learning_rate}"
+            )
+        rate = self._plan.learning_rate(self._done - 1)
+        self._log.write("squeeze", epoch=epoch, loss=loss, learning_rate=rate)
+
+
+def _calls(
+    images: CroppedImages, plan: _Plan, seed: int, first: int
+) -> Iterator[tuple[programs.Pool, programs.Steps]]:
+    """Yields the calls of the program from step `first` on, all of one shape."""
+    if images.is_held:
+        pool = programs.Pool(jnp.asarray(images.held()), jnp.asarray(images.labels))
+        at_once = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
+        rows = itertools.chain.from_iterable(plan.epochs(seed, first))
+        while order := list(itertools.islice(rows, at_once)):
+            yield pool, _steps(plan, order, first, at_once)
+            first += len(order)
+        return
+    size = plan.recipe.batch_size
+    for order in plan.epochs(seed, first):
+        for batch in images.batches(order.reshape(-1), size):
+            pool = programs.Pool(jnp.asarray(batch.images), jnp.asarray(batch.labels))
+            yield pool, _steps(plan, [np.arange(size)], first, 1)
+            first += 1
+
+
+def _steps(
+    plan: _Plan, order: list[Int64[np.ndarray, " b"]], first: int, at_once: int
+) -> programs.Steps:
+    """What the program needs to know of some steps, filled up to `at_once` of them."""
+    filled = order + [order[-1]] * (at_once - len(order))
+    numbers = range(first, first + at_once)
+    rates = [plan.learning_rate(min(step, plan.steps - 1)) for step in numbers]
+    decay = plan.recipe.average_decay
+    weights = [training.average_weight(decay, step) for step in numbers]
+    return programs.Steps(
+        jnp.asarray(np.stack(filled), jnp.int32),
+        jnp.asarray(numbers, jnp.int32),
+        jnp.asarray(rates, jnp.float32),
+        jnp.asarray(weights, jnp.float32),
+        len(order),
+    )
