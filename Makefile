@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 	$(RUN) -m delt_jax.main --config=configs/digits.py --workdir=runs/demo
 
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff format --check .

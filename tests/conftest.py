@@ -6,6 +6,8 @@ import pathlib
 # Before jax is imported: four devices on one CPU, for the tests that map over devices.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads would spin against the other workers'
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import pytest
@@ -31,7 +33,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if hasattr(config, "cache"):
-        folder = str(config.cache.mkdir("compiled"))
+        # One for each of xdist's workers: they would read what another is writing.
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        folder = str(config.cache.mkdir(f"compiled-{worker}"))
         jax.config.update("jax_compilation_cache_dir", folder)
 
 
@@ -53,6 +57,14 @@ def pytest_generate_tests(metafunc):
 def x64():
     """Runs the test with 64-bit types."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What the package keeps between its runs lies in a folder of this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DELT_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -38,9 +38,10 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     """Imports `config.teacher.weights`, or trains `config.teacher.arch` where there are none.
 
     Args:
-      config: an `ml_collections.ConfigDict`; reads `seed`, `data.{name,source,image_size}` and
+      config: an `ml_collections.ConfigDict`; reads `seed`, `data` and
         `teacher.{arch,weights,statistics,squeeze.*}`.
-      workdir: writes the teacher and metrics; checkpoints lie beside the teacher while it trains.
+      workdir: writes the teacher, metrics and the names of images that cannot be read; checkpoints
+        lie beside the teacher while it trains.
 
     Raises:
       InputError: before anything is computed, where the data, the weights or an option is wrong;
@@ -49,9 +50,11 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     data, options = config.data, config.teacher
     spec = describe(data.name, data.source or "", data.image_size or None)
     size = spec.image_size
-    test = CroppedImages(open_source(spec, data.source or "", "test", size), size)
-    if len(test) == 0:
+    reading = {"strict": bool(data.strict), "workers": data.workers}
+    test_source = open_source(spec, data.source or "", "test", size)
+    if len(test_source) == 0:
         raise InputError(f"data set {spec.name!r}: no test images; expected at least one")
+    test = CroppedImages(test_source, size, **reading)
     registry.check_teacher(options.arch)
     registry.create(options.arch, len(test.class_names), size)  # the name and the side are checked
     recipe = Recipe.read(options.squeeze)
@@ -63,11 +66,13 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
             "dataset" if options.statistics == "auto" else options.statistics, spec
         )
         train = open_source(spec, data.source or "", "train", recipe.side(size))
+        train = CroppedImages(train, recipe.side(size), **reading)
         variables, before = train_teacher(
             options.arch, size, train, Statistics.of(mean, std), recipe, config.seed, workdir
         )
+        train.record_unreadable(workdir, "squeeze, training images")
         start -= before  # the seconds of interrupted runs count too
-        made = {"data": spec.name, "train_images": len(train), "seed": config.seed}
+        made = {"data": spec.name, "train_images": len(train) - train.left_out, "seed": config.seed}
         teacher = Network(
             arch=options.arch,
             num_classes=len(test.class_names),
@@ -85,14 +90,15 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
         accuracy = measure_accuracy(
             lambda images: logits_of(teacher.variables, images, moments), test, advance=bar.advance
         )
+    test.record_unreadable(workdir, "squeeze, test images")
     seconds = time.monotonic() - start
-    if accuracy.top1 < 200 / len(test.class_names):
+    if options.weights and accuracy.top1 < 200 / len(test.class_names):
         logging.warning(
             "teacher %s scores %.1f %% on %d classes: are teacher.statistics %r and the order of "
             "its classes right?",
             *(options.arch, accuracy.top1, len(test.class_names), options.statistics),
         )
-    measured = {"seconds": round(seconds, 1), "test_images": len(test)}
+    measured = {"seconds": round(seconds, 1), "test_images": len(test) - test.left_out}
     teacher = dataclasses.replace(
         teacher, top1=accuracy.top1, recipe={**teacher.recipe, **measured}
     )

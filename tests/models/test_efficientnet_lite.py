@@ -1,17 +1,13 @@
-"""EfficientNet-Lite0's weights under the keys of EfficientNet-PyTorch, which published them."""
+"""EfficientNet-Lite0's weights under the keys of EfficientNet-PyTorch, and what they know."""
 
 import io
-import re
 import tarfile
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
-from recipes import draw_state
 
-from delt_jax.data.pipeline import centre_crop
-from delt_jax.errors import InputError
 from delt_jax.models import registry, torch_weights
 from delt_jax.models.efficientnet_lite import EfficientNetLite
 
@@ -32,60 +28,67 @@ INDICES = {
 }
 
 
-def published_key(key: str) -> str:
-    """The key that EfficientNet-PyTorch gives to one of ours, written out block by block."""
-    blocks = "0.0 1.0 1.1 2.0 2.1 3.0 3.1 3.2 4.0 4.1 4.2 5.0 5.1 5.2 5.3 6.0".split()
-    layers = "conv_pw _expand_conv bn1 _bn0 conv_dw _depthwise_conv bn2 _bn1 conv_pwl _project_conv"
-    layers = dict(zip(*[iter(f"{layers} bn3 _bn2".split())] * 2, strict=True))
-    if match := re.fullmatch(r"blocks\.(\d\.\d)\.(\w+)\.(\w+)", key):
-        if match[1] == "0.0":  # no expansion
-            layers = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv"}
-            layers["bn2"] = "_bn2"
-        return f"_blocks.{blocks.index(match[1])}.{layers[match[2]]}.{match[3]}"
-    tops = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
-    top, _, leaf = key.partition(".")
-    return f"{(tops | {'classifier': '_fc'})[top]}.{leaf}"
+def published_keys() -> list[str]:
+    """Every weight and statistic of EfficientNet-PyTorch's EfficientNet-Lite0."""
+    block = ["_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
+    layers = ["_conv_stem", "_bn0", "_conv_head", "_bn1", "_fc"]
+    for number in range(16):
+        layers += [f"_blocks.{number}.{layer}" for layer in block[0 if number else 2 :]]
+    leaves = {"_bn": ("weight", "bias", "running_mean", "running_var"), "_fc": ("weight", "bias")}
+    return [
+        f"{layer}.{leaf}"
+        for layer in layers
+        for leaf in leaves.get(layer.rpartition(".")[2][:3], ("weight",))
+    ]
 
 
-@pytest.fixture(scope="module")
-def module():
-    return registry.create(ARCH, 1000, 224)
+def our_keys() -> list[str]:
+    shapes = registry.variable_shapes(registry.create(ARCH, 1000, 224), 224)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes)
+    return [
+        key for key in torch_weights.to_state_dict(zeros) if not key.endswith(torch_weights.BUFFERS)
+    ]
 
 
-@pytest.fixture(scope="module")
-def state(module):
-    """Random weights under our keys."""
-    shapes = jax.tree.map(
-        lambda leaf: np.zeros(leaf.shape, np.float32), registry.variable_shapes(module, 224)
-    )
-    shapes = {key: value.shape for key, value in torch_weights.to_state_dict(shapes).items()}
-    return draw_state(shapes, 0)
+@pytest.mark.parametrize(
+    ("published", "current"),
+    [
+        ("_conv_stem.weight", "conv_stem.weight"),
+        ("_bn0.running_mean", "bn1.running_mean"),
+        ("_blocks.0._depthwise_conv.weight", "blocks.0.0.conv_dw.weight"),
+        ("_blocks.0._bn1.bias", "blocks.0.0.bn1.bias"),
+        ("_blocks.0._project_conv.weight", "blocks.0.0.conv_pw.weight"),
+        ("_blocks.0._bn2.bias", "blocks.0.0.bn2.bias"),
+        ("_blocks.4._expand_conv.weight", "blocks.2.1.conv_pw.weight"),
+        ("_blocks.4._bn0.weight", "blocks.2.1.bn1.weight"),
+        ("_blocks.4._depthwise_conv.weight", "blocks.2.1.conv_dw.weight"),
+        ("_blocks.4._bn1.running_var", "blocks.2.1.bn2.running_var"),
+        ("_blocks.4._project_conv.weight", "blocks.2.1.conv_pwl.weight"),
+        ("_blocks.15._bn2.running_var", "blocks.6.0.bn3.running_var"),
+        ("_conv_head.weight", "conv_head.weight"),
+        ("_bn1.weight", "bn2.weight"),
+        ("_fc.bias", "classifier.bias"),
+    ],
+)
+def test_published_key(published, current):
+    assert EfficientNetLite.current_key(published) == current
 
 
-def test_takes_the_published_keys(module, state):
-    published = {published_key(key): value for key, value in state.items()}
-    assert "_blocks.0._depthwise_conv.weight" in published
-    assert "_blocks.15._expand_conv.weight" in published
-    assert not published.keys() & state.keys()
-    expected = torch_weights.from_state_dict(module, 224, state)
-    got = torch_weights.from_state_dict(module, 224, published)
-    jax.tree.map(np.testing.assert_array_equal, got, expected)
+def test_every_published_key_has_its_own_place():
+    current = [EfficientNetLite.current_key(key) for key in published_keys()]
+    assert sorted(current) == sorted(our_keys())
 
 
-def test_leaves_other_keys_alone(module, state):
-    assert [EfficientNetLite.current_key(key) for key in state] == list(state)
+def test_leaves_other_keys_alone():
     unknown = ["_blocks.16._bn1.bias", "_blocks.0._bn0.bias", "_blocks.1._se_reduce.bias", "_swish"]
-    assert [EfficientNetLite.current_key(key) for key in unknown] == unknown
-    published = {published_key(key): value for key, value in state.items()}
-    published["_blocks.16._bn1.bias"] = np.zeros(320, np.float32)
-    with pytest.raises(InputError, match=r"unexpected _blocks\.16\._bn1\.bias \(320,\)$"):
-        torch_weights.from_state_dict(module, 224, published)
+    for key in [*our_keys(), *unknown]:
+        assert EfficientNetLite.current_key(key) == key
 
 
 def validation_photos(archive):
     """RGB images and their ImageNet-1K classes."""
     with tarfile.open(archive) as tar:
-        for member in sorted(tar.getmembers(), key=lambda member: member.name):
+        for member in tar:
             *_, split, wnid, _ = ("", "", *member.name.split("/"))
             if member.isfile() and split == "val":
                 content = tar.extractfile(member)
@@ -95,18 +98,22 @@ def validation_photos(archive):
 
 
 @pytest.mark.slow
-def test_classifies_imagenette(module, shared_data):
-    """XX of the 500 photos, among a thousand classes."""
-    weights = torch_weights.read_state_dict(shared_data / "efficientnet-lite0-57934424.safetensors")
-    variables = torch_weights.from_state_dict(module, 224, weights)
+def test_published_weights_classify_imagenette(shared_data):
+    """378 of the 500 validation photos, among a thousand classes; the same by timm's network.
+
+    They come cropped to 224 pixels. Enlarged to 256 and cropped again it is 359.
+    """
+    state = torch_weights.read_state_dict(shared_data / "efficientnet-lite0-57934424.safetensors")
+    module = registry.create(ARCH, 1000, 224)
+    variables = torch_weights.from_state_dict(module, 224, state)
 
     @jax.jit
     def predict(images):
         return module.apply(variables, (images.astype(np.float32) - 127) / 128).argmax(1)
 
     photos = list(validation_photos(shared_data / "imagenette224_small.tar"))
-    images = np.stack([centre_crop(photo, 224) for photo, _ in photos])
+    images = np.stack([photo for photo, _ in photos])
+    assert images.shape == (500, 224, 224, 3)
     predicted = np.concatenate([predict(part) for part in np.split(images, 10)])
     correct = np.sum(predicted == [label for _, label in photos])
-    assert len(photos) == 500
-    assert correct >= 370
+    assert correct >= 375  # a few are close calls, which another machine's rounding may turn

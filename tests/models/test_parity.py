@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from parity import GOLDENS, SIDES, assert_near, ours, summarise
+from parity import ARCHS, GOLDENS, assert_near, ours, summarise
 
 
-@pytest.mark.parametrize("arch", SIDES)
+@pytest.mark.parametrize("arch", ARCHS)
 def test_agrees_with_the_golden(arch):
     summary = summarise(ours(arch))
     with np.load(GOLDENS / f"{arch}.npz") as golden:
