@@ -20,13 +20,11 @@ def get_base() -> ml_collections.ConfigDict:
 
     c.data = data = ml_collections.ConfigDict()
     data.name = placeholder(str)  # a data set of delt_jax/data/specs.py
-    data.source = (
-        ""  # "" the spec's own | folder with train/ and test/ | file.npz | tfds:NAME[:DIR]
-    )
+    data.source = ""  # "" the spec's own | folder with train/ and test/ | TRAINDIR:TESTDIR | folder of Parquet files | file.npz | tfds:NAME[:DIR]
     data.image_size = 0  # side in pixels; 0: the spec's
-    data.strict = (
-        True  # class names that differ between teacher and data are an error, not a warning
-    )
+    data.images_per_class = 0  # of each split, evenly spaced; 0: all
+    data.strict = False  # unreadable images: False: left out, counted, named in unreadable.csv; True: an error
+    data.workers = -1  # processes that decode; 0: threads of this one; -1: all cores but one, for large splits on more than 4 cores
 
     c.teacher = teacher = ml_collections.ConfigDict()
     teacher.arch = "resnet18"  # a name of delt_jax/models/registry.py; needs BatchNorm
@@ -60,6 +58,13 @@ def get_base() -> ml_collections.ConfigDict:
 
     c.select = select = ml_collections.ConfigDict()
     select.mode = "medium"  # "medium" | "top" (easy) | "min" (hard) | "random"
+    select.crops = (
+        0  # 0: whole images; n: of each image the teacher's best of n random square crops
+    )
+    select.factor = (
+        1  # f: initial images are mosaics of f x f images or crops of image_size / f px; 1: of one
+    )
+    select.images_per_class = 0  # images of each class that are looked at, drawn at random; 0: all
     select.ranking = ""  # a ranking.csv to reuse instead of scoring
     select.statistics = (
         "teacher"  # normalisation: "teacher" | "dataset" | "imagenet" (published quirk)
@@ -68,7 +73,9 @@ def get_base() -> ml_collections.ConfigDict:
 
     c.synthesis = synthesis = ml_collections.ConfigDict()
     synthesis.early_late = True  # images of a class join round by round; False: all from the start
-    synthesis.iterations = 4000  # of the images that join first (the paper's MI)
+    synthesis.iterations = (
+        4000  # of the images that join first (the paper's MI); 0: none, they stay as selected
+    )
     synthesis.round_iterations = 500  # between two joins (RI); must divide iterations
     synthesis.min_iterations = 0  # >0: each class draws its number of rounds, at least this long
     synthesis.departed_drift = (
@@ -174,6 +181,9 @@ def _parse(name: str, text: str, kind: type) -> Any:
     raise InputError(f"config argument {name}: got {text!r}, expected {kind.__name__}")
 
 
+SMOKE_IMAGES = 30  # of each class
+
+
 def shrink(c: ml_collections.ConfigDict) -> None:
     """Turns a config into a smoke run: every stage runs, in about a minute, to no use.
 
@@ -183,6 +193,7 @@ def shrink(c: ml_collections.ConfigDict) -> None:
     if not c.data.source:
         c.data.name = "digits"
         c.data.image_size = 32
+    c.data.images_per_class = SMOKE_IMAGES
     c.ipc = min(c.ipc, 4)
     c.synthesis.iterations, c.synthesis.round_iterations = 4, 2
     c.synthesis.log_every = 1

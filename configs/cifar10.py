@@ -10,8 +10,8 @@ trains the teacher first. With weights of one's own (here a ResNet-20, its input
       --config=configs/cifar10.py:ipc=10,source=data/cifar10,teacher=cifar_resnet20,weights=resnet20.safetensors,statistics=imagenet
 
 Arguments: `ipc` (10), `source` (folder, .npz or tfds:NAME; default TFDS's cifar10), `teacher`
-(resnet18_small; cifar_resnet20 under smoke), `weights` (file), `statistics` (of the weights: auto | dataset | imagenet | mean/std), `constant` (all images
-from the start instead of EarlyLate), `published` (the published code's mixed normalisations), `smoke`.
+(resnet18_small; cifar_resnet20 under smoke), `weights` (file), `statistics` (of the weights: auto | dataset | imagenet | mean/std), `method`
+(delt | constant, all images from the start instead of EarlyLate | rded; `constant` alone is short for the second), `published` (the published code's mixed normalisations), `smoke`.
 """
 
 from configs import base, presets
@@ -26,6 +26,7 @@ def get_config(arg=None):
         teacher="",
         weights="",
         statistics="auto",
+        method="delt",
         constant=False,
         published=False,
         smoke=False,
@@ -50,10 +51,9 @@ def get_config(arg=None):
     if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant; 2000 for ResNet-18
         presets.constant(c)
         c.synthesis.iterations = 2000
-    if arg.constant:
-        presets.constant(c)
     if arg.published:
         presets.published(c)
     if arg.smoke:
         base.shrink(c)
+    presets.choose(c, "constant" if arg.constant else arg.method)
     return c

@@ -2,15 +2,15 @@
 
     python -m delt_jax.main --config=configs/digits.py --workdir=runs/digits
 
-Arguments: `ipc` (10), `smoke`.
+Arguments: `ipc` (10), `method` (delt | constant | rded), `smoke`.
 """
 
-from configs import base
+from configs import base, presets
 
 
 def get_config(arg=None):
     """DELT on the digits; nothing to download."""
-    arg = base.parse_arg(arg, ipc=10, smoke=False)
+    arg = base.parse_arg(arg, ipc=10, method="delt", smoke=False)
     c = base.get_base()
     c.ipc = arg.ipc
     c.data.name = "digits"
@@ -38,4 +38,5 @@ def get_config(arg=None):
     c.evaluate.min_scale = 0.5
     if arg.smoke:
         base.shrink(c)
+    presets.choose(c, arg.method)
     return c

@@ -7,7 +7,7 @@ synthesis at IPC 50 took the authors 17.6 h on one RTX 4090.
       --workdir=runs/imagenet
 
 Arguments: `ipc` (50), `source` (folder with train/ and val/, or tfds:imagenet2012), `teacher` (resnet18),
-`weights` (torchvision: its V1 file, downloaded once; torchvision:V2; or a file), `constant`, `smoke`.
+`weights` (torchvision: its V1 file, downloaded once; torchvision:V2; or a file), `method` (delt | constant, all images from the start | rded; `constant` alone is short for the second), `smoke`.
 """
 
 from configs import base, presets
@@ -16,7 +16,14 @@ from configs import base, presets
 def get_config(arg=None):
     """DELT on ImageNet-1K."""
     arg = base.parse_arg(
-        arg, ipc=50, source="", teacher="resnet18", weights="", constant=False, smoke=False
+        arg,
+        ipc=50,
+        source="",
+        teacher="resnet18",
+        weights="",
+        method="delt",
+        constant=False,
+        smoke=False,
     )
     c = base.get_base()
     c.ipc = arg.ipc
@@ -39,8 +46,7 @@ def get_config(arg=None):
     if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant
         presets.constant(c)
         c.synthesis.iterations = 3000
-    if arg.constant:
-        presets.constant(c)
     if arg.smoke:
         base.shrink(c)
+    presets.choose(c, "constant" if arg.constant else arg.method)
     return c

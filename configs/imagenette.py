@@ -6,7 +6,8 @@ ConvNet-5: 29.8 / 51.7 / 84.5 % (at 128 px: `--config.data.image_size=128`).
     python -m delt_jax.main --config=configs/imagenette.py:ipc=10,source=data/imagenette2 --workdir=runs/imagenette
 
 Arguments: `ipc` (10), `source` (folder with train/ and val/, or tfds:imagenette/full-size-v2), `teacher` (resnet18), `weights`
-(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `constant`, `published`, `smoke`.
+(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `method` (delt |
+constant | rded; `constant` alone is short for the second), `published`, `smoke`.
 """
 
 from configs import base, presets
@@ -21,6 +22,7 @@ def get_config(arg=None):
         teacher="resnet18",
         weights="",
         statistics="auto",
+        method="delt",
         constant=False,
         published=False,
         smoke=False,
@@ -49,10 +51,9 @@ def get_config(arg=None):
     if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant; 1000 for ResNet-18
         presets.constant(c)
         c.synthesis.iterations = 1000
-    if arg.constant:
-        presets.constant(c)
     if arg.published:
         presets.published(c)
     if arg.smoke:
         base.shrink(c)
+    presets.choose(c, "constant" if arg.constant else arg.method)
     return c

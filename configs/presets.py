@@ -1,11 +1,53 @@
 """Methods as overrides of a config, never copies of it."""
 
+import difflib
+
 import ml_collections
+
+from delt_jax.data import sources
+from delt_jax.errors import InputError
+
+
+def delt(c: ml_collections.ConfigDict) -> None:
+    """DELT (arXiv 2411.19946): what `base.get_base` has."""
+    del c
 
 
 def constant(c: ml_collections.ConfigDict) -> None:
     """Constant iterations: all images of the same selection are optimised from the start."""
     c.synthesis.early_late = False
+
+
+def rded(c: ml_collections.ConfigDict) -> None:
+    """RDED (arXiv 2312.03526): the teacher's favourite patches of real images, and no synthesis.
+
+    The best of 5 random crops of each of 300 images per class; up to 64 px the best patches as they are, above
+    mosaics of 2 x 2 (LINs-lab/RDED scripts/ at 3f6453d). Students are trained as DELT's, whose protocol grew out of
+    RDED's. The selected images are the distilled ones, so they are not evaluated twice.
+    """
+    spec = sources.describe(c.data.name, c.data.source, c.data.image_size or None)
+    c.select.mode = "top"
+    c.select.crops = 5
+    c.select.factor = factor = 2 if spec.image_size > 64 else 1
+    c.select.images_per_class = max(300, int(c.ipc) * factor**2)
+    c.synthesis.iterations = 0
+    c.synthesis.early_late = False
+    c.evaluate.sets = tuple(name for name in c.evaluate.sets if name != "selected")
+
+
+METHODS = {"delt": delt, "constant": constant, "rded": rded}
+
+
+def choose(c: ml_collections.ConfigDict, method: str) -> None:
+    """Applies one of `METHODS`, after all that a data set's file sets itself.
+
+    Raises:
+      InputError: for a name that is not among them.
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, 1) or METHODS
+        raise InputError(f"config argument method: got {method!r}, expected {' or '.join(near)}")
+    METHODS[method](c)
 
 
 def published(c: ml_collections.ConfigDict) -> None:

@@ -6,7 +6,8 @@ ConvNet-4: 12.4 / 40.0 / 48.6 %. Synthesis at IPC 50 took the authors 3.4 h on o
     python -m delt_jax.main --config=configs/tiny_imagenet.py:ipc=50,source=data/tiny-imagenet-200 --workdir=runs/tiny
 
 Arguments: `ipc` (50), `source` (folder with train/ and val/ by class, or .npz), `teacher` (resnet18_small), `weights`
-(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `constant`, `published`, `smoke`.
+(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `method` (delt |
+constant | rded; `constant` alone is short for the second), `published`, `smoke`.
 """
 
 from configs import base, presets
@@ -21,6 +22,7 @@ def get_config(arg=None):
         teacher="",
         weights="",
         statistics="auto",
+        method="delt",
         constant=False,
         published=False,
         smoke=False,
@@ -48,10 +50,9 @@ def get_config(arg=None):
     if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant; 500 for ResNet-18
         presets.constant(c)
         c.synthesis.iterations = 500
-    if arg.constant:
-        presets.constant(c)
     if arg.published:
         presets.published(c)
     if arg.smoke:
         base.shrink(c)
+    presets.choose(c, "constant" if arg.constant else arg.method)
     return c

@@ -79,6 +79,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
 )
 NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
+ARRANGEMENT = ("data.workers",)  # parts of the config that decide no stage's result
 
 
 def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
@@ -166,7 +167,7 @@ def _record_path(name: str, workdir: WorkDir):
 def _inputs(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
     """The config values that decide a stage's result, by dotted path."""
     flat = _flatten(values)
-    ignored = (*stage.ignores, *stage.additive)
+    ignored = (*ARRANGEMENT, *stage.ignores, *stage.additive)
     return {
         path: value
         for path, value in flat.items()

@@ -24,7 +24,8 @@ class Schedule:
 
     Attributes:
       ipc: images per class.
-      iterations: iterations of the images that join first (the paper's T, or MI).
+      iterations: iterations of the images that join first (the paper's T, or MI); 0: no synthesis,
+        the images stay as they are.
       round_iterations: iterations between two joins (the paper's RI); must divide `iterations`.
       early_late: deal the images of a class to rounds; otherwise all are optimised from the start.
       min_iterations: 0, or the fewest iterations of a class; each class then gets a random number
@@ -38,9 +39,9 @@ class Schedule:
     min_iterations: int = 0
 
     def __post_init__(self):
-        for name in ("ipc", "iterations", "round_iterations"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        for name, least in (("ipc", 1), ("iterations", 0), ("round_iterations", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected at least {least}")
         if self.iterations % self.round_iterations:
             raise InputError(
                 f"round_iterations: got {self.round_iterations}, which does not divide "
@@ -160,7 +161,7 @@ def class_batches(
         raise InputError(f"class_batch: got {batch_size}, expected at least 1")
     if rounds_of_class is None:
         rounds_of_class = np.full(num_classes, schedule.rounds)
-    deals = schedule.early_late or schedule.random_rounds
+    deals = schedule.rounds > 0 and (schedule.early_late or schedule.random_rounds)
     ranks = np.tile(np.arange(schedule.ipc), num_classes)
     labels = np.repeat(np.arange(num_classes), schedule.ipc)
     leave = rounds_of_class[labels]
@@ -178,7 +179,8 @@ def class_batches(
 
 def _without_empty_rounds(schedule, slots, labels, ranks, join, leave) -> ClassBatch:
     rounds = int(leave[slots].max())
-    busy = np.array([np.any((join[slots] <= r) & (r < leave[slots])) for r in range(rounds)])
+    busy = [np.any((join[slots] <= r) & (r < leave[slots])) for r in range(rounds)]
+    busy = np.array(busy, bool)
     renumbered = np.concatenate([[0], np.cumsum(busy)])  # old round -> busy rounds before it
     return ClassBatch(
         slots=slots,

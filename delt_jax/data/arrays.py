@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 
+from delt_jax.data.image_source import distinct, numbered_names
 from delt_jax.errors import InputError
 
 DIGITS_TEST_IMAGES = 297  # leaves 1,500 to train on
@@ -15,7 +16,7 @@ DIGITS_SPLIT_SEED = 0
 
 
 class ArraySource:
-    """Images held as one array; see `delt_jax.data.sources.ImageSource`."""
+    """Images held as one array; see `delt_jax.data.image_source.ImageSource`."""
 
     def __init__(
         self,
@@ -26,12 +27,7 @@ class ArraySource:
         self._images = images
         self.labels = labels
         self.class_names = tuple(class_names)
-        width = max(5, len(str(len(images) - 1)))
-        folders = [name.replace("/", "_").replace("\\", "_") for name in self.class_names]
-        # The index alone makes a name unique; the class comes first, as in an ImageFolder.
-        self.names = tuple(
-            f"{folders[label]}/{index:0{width}d}.png" for index, label in enumerate(labels)
-        )
+        self.names = numbered_names(self.class_names, labels)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -68,7 +64,7 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
             images, labels = archive[keys[0]], archive[keys[1]]
             train_labels = archive["y_train"]
             if "class_names" in archive:
-                class_names = tuple(map(str, archive["class_names"].ravel()))
+                class_names = distinct(map(str, archive["class_names"].ravel()))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise

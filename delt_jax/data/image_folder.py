@@ -1,8 +1,10 @@
-"""A folder of images by class, as torchvision's ImageFolder and most of the world lay it out."""
+"""Folders of images by class, as torchvision's ImageFolder and most of the world lay them out."""
 
+import concurrent.futures
+import functools
 import os
 import pathlib
-from collections.abc import Iterator
+import time
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,32 +13,34 @@ from delt_jax.data.decoding import decode, is_image_name
 from delt_jax.errors import InputError
 
 # What the two splits may be called, the first that is there wins.
-SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
+SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
+
+_LISTING_THREADS = 16  # a network disk makes its readers wait, one folder at a time
+_FRESH_SECONDS = 2.0  # a folder changed so recently may change again without its time saying so
 
 
 class FolderSource:
-    """Images opened one at a time; see `delt_jax.data.sources.ImageSource`.
+    """Images opened one at a time; see `delt_jax.data.image_source.ImageSource`.
 
     Args:
       folder: holds one folder per class.
       class_names: the folders, in label order.
 
     Raises:
-      InputError: where a class has no image.
+      InputError: where a class has no image, a folder cannot be listed or a name is not UTF-8.
     """
 
     def __init__(self, folder: pathlib.Path, class_names: tuple[str, ...]):
         self._folder = folder
         self.class_names = class_names
-        names, labels = [], []
-        for label, class_name in enumerate(class_names):
-            found = sorted(_images_below(folder / class_name, f"{class_name}/"))
-            if not found:
+        with concurrent.futures.ThreadPoolExecutor(_LISTING_THREADS) as pool:
+            found = list(pool.map(lambda name: _images_of_class(folder, name), class_names))
+        for class_name, images in zip(class_names, found, strict=True):
+            if not images:
                 raise InputError(f"{folder / class_name}: no image in it; expected at least one")
-            names += found
-            labels += [label] * len(found)
-        self.names = tuple(names)
-        self.labels = np.asarray(labels, np.int64)
+        self.names = tuple(name for images in found for name in images)
+        labels = np.arange(len(found), dtype=np.int64)
+        self.labels = np.repeat(labels, [len(images) for images in found])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,50 +51,131 @@ class FolderSource:
 
 
 def open_image_folder(root: pathlib.Path, split: str) -> FolderSource:
-    """Opens `root/train`, or `root/test` (`val`, `validation`), of class folders.
-
-    Classes are the folders of `root/train`, sorted; the other split must have the same ones.
+    """Opens `root/train`, or `root/test` (`val`, `valid`, `validation`), of class folders.
 
     Raises:
       InputError: where a folder is missing, the classes differ, or one has no image.
     """
-    train_classes = _class_folders(_split_folder(root, "train"))
-    folder = _split_folder(root, split)
-    classes = _class_folders(folder)
+    return open_two_folders(_split_folder(root, "train"), _split_folder(root, split), split)
+
+
+def open_two_folders(train: pathlib.Path, test: pathlib.Path, split: str) -> FolderSource:
+    """Opens one of two folders of class folders, wherever they lie.
+
+    Classes are the folders of `train`, sorted; the other must have the same ones. Class folders may
+    be links. Below them folders are looked through too, but links to folders are not followed, for
+    they can form a loop; hidden files and folders, and files that have no image's name, are left
+    out.
+
+    Args:
+      train: with the training images.
+      test: with the test images; not looked at for the training split.
+      split: "train" or "test".
+
+    Raises:
+      InputError: where the classes differ, or one has no image.
+    """
+    train_classes = _class_folders(train)
+    if split == "train":
+        return FolderSource(train, train_classes)
+    classes = _class_folders(test)
     if classes != train_classes:
         odd = sorted(set(classes) ^ set(train_classes))[0]
-        where = folder if odd in classes else _split_folder(root, "train")
         raise InputError(
-            f"{root}: class {odd!r} is only in {where.name}/ ({len(train_classes)} classes in "
-            f"train/, {len(classes)} in {folder.name}/); expected the same classes in both"
+            f"class {odd!r} is only in {test if odd in classes else train} ({len(train_classes)} "
+            f"classes in {train}, {len(classes)} in {test}); expected the same classes in both"
         )
-    return FolderSource(folder, classes)
+    return FolderSource(test, classes)
 
 
 def _split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
     for name in SPLIT_FOLDERS[split]:
         if (root / name).is_dir():
             return root / name
-    found = sorted(entry.name for entry in root.iterdir())
+    found = sorted(entry.name for entry in _entries(root))
     listing = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "") if found else "nothing"
     expected = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
     raise InputError(f"{root}: no {split} split, found {listing}; expected {expected} in it")
 
 
 def _class_folders(folder: pathlib.Path) -> tuple[str, ...]:
-    names = sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    names = []
+    for entry in _entries(folder):
+        if entry.is_symlink():
+            _check_link(pathlib.Path(entry.path), folder)
+        if _is_folder(entry):
+            names.append(entry.name)
     if not names:
         raise InputError(f"{folder}: no class folder in it; expected one folder per class")
-    return tuple(names)
+    return tuple(sorted(names))
 
 
-def _images_below(folder: pathlib.Path, prefix: str) -> Iterator[str]:
-    # Below the class folder links to folders are not followed: they can form a loop.
-    for path, _, files in os.walk(folder):
-        below = pathlib.Path(path).relative_to(folder).as_posix()
-        inner = "" if below == "." else f"{below}/"
-        yield from (f"{prefix}{inner}{name}" for name in files if is_image_name(name))
+def _check_link(link: pathlib.Path, folder: pathlib.Path) -> None:
+    """Refuses a link beside the class folders that leads to nothing, or back to where it lies."""
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a circle, before Python 3.13
+        raise InputError(
+            f"{link}: a link that leads nowhere or in a circle; expected a class folder"
+        ) from None
+    if folder.resolve().is_relative_to(target):
+        raise InputError(f"{link}: a link to {target}, where it lies; expected a class folder")
+
+
+def _images_of_class(folder: pathlib.Path, class_name: str) -> tuple[str, ...]:
+    """The images of a class, sorted; remembered until its folder changes."""
+    path = folder / class_name
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"{path}: cannot be listed ({error.strerror})") from error
+    is_fresh = time.time_ns() - changed < _FRESH_SECONDS * 1e9
+    listing = _listing.__wrapped__ if is_fresh else _listing
+    return listing(str(path), f"{class_name}/", changed)
+
+
+@functools.lru_cache(maxsize=4096)
+def _listing(folder: str, prefix: str, changed: int) -> tuple[str, ...]:
+    del changed  # a part of the key only
+    found = []
+    waiting = [(folder, prefix)]
+    while waiting:
+        path, before = waiting.pop()
+        for entry in _entries(path):
+            if _is_folder(entry):
+                if not entry.is_symlink():
+                    waiting.append((entry.path, f"{before}{entry.name}/"))
+            elif is_image_name(entry.name) and (entry.is_symlink() or entry.is_file()):
+                found.append(before + entry.name)  # what a broken link is shows when it is opened
+    found.sort()
+    try:
+        "".join(found).encode()
+    except UnicodeEncodeError:
+        wrong = next(name for name in found if not _is_utf8(name))
+        raise InputError(
+            f"{pathlib.Path(folder).parent}: image {wrong!r}; expected a name in UTF-8"
+        ) from None
+    return tuple(found)
+
+
+def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry]:
+    """What is in a folder, but for what is hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{os.fspath(folder)}: cannot be listed ({error.strerror})") from error
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False

@@ -1,41 +1,28 @@
-"""Real images behind one small interface, chosen by what the config's source is."""
+"""Which source a data set comes from, and what can be told of one that is not in the table."""
 
 import dataclasses
 import difflib
+import hashlib
+import json
 import pathlib
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64, UInt8
 
 from delt_jax.data.arrays import open_digits, open_npz
-from delt_jax.data.image_folder import open_image_folder
-from delt_jax.data.specs import SPECS, DatasetSpec, get_spec
+from delt_jax.data.image_folder import open_image_folder, open_two_folders
+from delt_jax.data.image_source import ImageSource
+from delt_jax.data.kept import kept
+from delt_jax.data.pipeline import measure_statistics
+from delt_jax.data.specs import Channels, DatasetSpec, find_spec, get_spec, randaugment_for
 from delt_jax.data.tfds_source import open_tfds, parse_source
 from delt_jax.errors import InputError
 
 Split = Literal["train", "test"]
 
-
-class ImageSource(Protocol):
-    """One split of a data set, read at random.
-
-    Attributes:
-      labels: class of each image.
-      names: "class/file" of each image: relative, unique, the same in every run. What ranking.csv
-        and manifest.json call it.
-      class_names: in label order.
-    """
-
-    labels: Int64[np.ndarray, " n"]
-    names: tuple[str, ...]
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Returns image `index` as RGB of any size; raises `InputError` if it cannot be read."""
-        ...
+STATISTICS_IMAGES = 2000  # of which statistics are measured, evenly spaced
+_PROBES = 16  # images that tell one data set from another, and how large its images are
+_SIDES = (224, 128, 64, 32)  # that an image size is chosen from
 
 
 def open_source(
@@ -49,8 +36,14 @@ def open_source(
     Args:
       spec: a row of the table, or its name; a name that is not in the table stands for whatever
         `source` holds.
-      source: "" (the digits that scikit-learn brings; TFDS for any other row), the path of an
-        `.npz` or of a folder with train/ and test/, or "tfds:NAME[:DATA_DIR]".
+      source: one of
+        "" (the digits that scikit-learn brings; TFDS for any other row);
+        the path of an `.npz`;
+        the path of a folder with train/ and test/ (or val/, valid/, validation/) of class folders;
+        "TRAINDIR:TESTDIR", the paths of two folders of class folders, wherever they lie;
+        the path of a folder with Parquet files, in it or in its data/, as the Hugging Face Hub has
+        them;
+        "tfds:NAME[:DATA_DIR]".
       split: "train" or "test".
       image_size: the side at which digits are rendered; None for the row's. Every other source
         serves images as they are.
@@ -58,7 +51,7 @@ def open_source(
     Raises:
       InputError: naming what is wrong with the source, in one line.
     """
-    known = SPECS.get(spec) if isinstance(spec, str) else spec
+    known = find_spec(spec) if isinstance(spec, str) else spec
     if known is None and not source:
         known = get_spec(str(spec))  # raises, with the nearest names
     opened = _open(known, source, split, image_size)
@@ -73,29 +66,77 @@ def open_source(
 def describe(name: str, source: str, image_size: int | None = None) -> DatasetSpec:
     """Returns the table's row, or derives one from the source for a name that is not in it.
 
+    A derived one has the source's classes, and the statistics of its training images: measured on
+    2,000 of them the first time, kept in `delt_jax.runtime.download.cache_folder` for the next.
+
     Args:
       name: of a row, or a name of one's own.
       source: as in `open_source`.
-      image_size: S; None for the row's, or for what the first image's short side suggests: the
-        largest of 224, 128, 64 and 32 that it reaches.
-
-    Returns:
-      The spec; a derived one has the ImageNet statistics.
+      image_size: S; None for the row's, or for what the images' short sides suggest: the largest
+        of 224, 128, 64 and 32 that half of them reach.
 
     Raises:
       InputError: for an unknown name without a source, or a source that is wrong.
     """
-    if name in SPECS or not source:
-        spec = get_spec(name)
-    else:
-        opened = _open(None, source, "train", None)
-        short_side = min(opened[0].shape[:2])
-        fitting = [side for side in (224, 128, 64, 32) if side <= short_side]
-        side = fitting[0] if fitting else 32
-        spec = DatasetSpec(name, len(opened.class_names), side, class_names=opened.class_names)
+    if find_spec(name) is None and source:
+        return _derive(name, source, image_size)
+    spec = get_spec(name)
     if image_size is not None and image_size != spec.image_size:
         spec = dataclasses.replace(spec, image_size=image_size)
     return spec
+
+
+def _derive(name: str, source: str, image_size: int | None) -> DatasetSpec:
+    opened = _open(None, source, "train", None)
+    if not len(opened):
+        raise InputError(f"source {source!r}: no training images; expected at least one")
+    sides, fingerprint = _probe(opened)
+    if image_size is None:
+        image_size = next((side for side in _SIDES if side <= sides[len(sides) // 2]), _SIDES[-1])
+    chosen = _evenly_spaced(len(opened), STATISTICS_IMAGES)
+    mean, std = kept(
+        "statistics",
+        f"{fingerprint} {image_size}",
+        lambda: np.asarray(measure_statistics(opened, image_size, chosen)),
+    )
+    std = np.maximum(std, 1 / 255)  # a channel that is the same everywhere is not divided by 0
+    return DatasetSpec(
+        name,
+        len(opened.class_names),
+        image_size,
+        mean=_channels(mean),
+        std=_channels(std),
+        class_names=opened.class_names,
+        randaugment=randaugment_for(image_size),
+    )
+
+
+def _probe(source: ImageSource) -> tuple[list[int], str]:
+    """Sorted short sides of some images, and a hash of them and of all names and labels."""
+    digest = hashlib.sha256(json.dumps([source.class_names, source.names]).encode())
+    digest.update(source.labels.tobytes())
+    sides, error = [], None
+    for index in _evenly_spaced(len(source), _PROBES):
+        try:
+            image = source[int(index)]
+        except InputError as unreadable:
+            error = unreadable
+            continue
+        digest.update(image.tobytes())
+        sides.append(min(image.shape[:2]))
+    if not sides:
+        assert error is not None
+        raise error
+    return sorted(sides), digest.hexdigest()
+
+
+def _evenly_spaced(total: int, most: int) -> np.ndarray:
+    return np.linspace(0, total - 1, min(total, most)).astype(np.int64)
+
+
+def _channels(values: np.ndarray) -> Channels:
+    red, green, blue = (round(float(value), 4) for value in values)
+    return red, green, blue
 
 
 def _open(
@@ -109,27 +150,68 @@ def _open(
             splits = (spec.train_split,) if split == "train" else (spec.test_split, *splits)
         return open_tfds(*parse_source(source.removeprefix("tfds:")), splits)
     if source:
-        path = pathlib.Path(source).expanduser()
-        if path.is_dir():
-            return open_image_folder(path, split)
-        if path.suffix.lower() == ".npz" and path.is_file():
-            return open_npz(path, split, None if spec is None else spec.class_names)
-        if path.exists():
-            raise InputError(f"source {source!r}: expected an .npz file or a folder with train/")
-        hint = difflib.get_close_matches(path.name, _siblings(path), n=1)
-        raise InputError(
-            f"source {source!r}: no such file or folder" + (f"; is it {hint[0]!r}?" if hint else "")
-        )
+        return _open_path(spec, source, split)
     assert spec is not None
     if spec.name == "digits":
         return open_digits(split, image_size or spec.image_size)
     if spec.tfds_name is None:
         raise InputError(
             f"data set {spec.name!r}: no source given and TFDS does not have it; expected the path "
-            "of a folder with train/ and val/, or of an .npz"
+            "of a folder with train/ and val/ or with Parquet files, or of an .npz"
         )
     return open_tfds(
         spec.tfds_name, None, (spec.train_split if split == "train" else spec.test_split,)
+    )
+
+
+def _open_path(spec: DatasetSpec | None, source: str, split: Split) -> ImageSource:
+    path = pathlib.Path(source).expanduser()
+    class_names = None if spec is None else spec.class_names
+    if path.is_dir():
+        if _holds_parquet(path):
+            from delt_jax.data.parquet import open_parquet  # pyarrow takes half a second to import
+
+            return open_parquet(path, split, class_names, None if spec is None else spec.test_split)
+        return open_image_folder(path, split)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return open_npz(path, split, class_names)
+    if path.exists():
+        raise InputError(f"source {source!r}: expected an .npz file or a folder with train/")
+    if "://" in source:
+        raise InputError(f"source {source!r}: expected a path; mount or copy what lies elsewhere")
+    if ":" in source:
+        return open_two_folders(*_two_folders(source), split)
+    hint = difflib.get_close_matches(path.name, _siblings(path), n=1)
+    raise InputError(
+        f"source {source!r}: no such file or folder" + (f"; is it {hint[0]!r}?" if hint else "")
+    )
+
+
+def _holds_parquet(folder: pathlib.Path) -> bool:
+    if any(folder.glob("data/*.parquet")) or any(folder.glob("train/*.parquet")):
+        return True
+    # Beside a folder train/ of images, a table may say more about them.
+    return any(folder.glob("*.parquet")) and not (folder / "train").is_dir()
+
+
+def _two_folders(source: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """Splits TRAINDIR:TESTDIR at the colon that leaves two folders; a path may hold colons too."""
+    colons = [place for place, letter in enumerate(source) if letter == ":"]
+    pairs = [
+        (pathlib.Path(source[:colon]).expanduser(), pathlib.Path(source[colon + 1 :]).expanduser())
+        for colon in colons
+        if source[:colon] and source[colon + 1 :]
+    ]
+    for pair in pairs:
+        if all(path.is_dir() for path in pair):
+            return pair
+    if not pairs:
+        raise InputError(f"source {source!r}: expected TRAINDIR:TESTDIR, the paths of two folders")
+    missing = next(path for path in pairs[0] if not path.is_dir())
+    found = "a file" if missing.exists() else "no such folder"
+    raise InputError(
+        f"source {source!r}: {str(missing)!r} is {found}; expected TRAINDIR:TESTDIR, two folders "
+        "of class folders"
     )
 
 

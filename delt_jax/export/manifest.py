@@ -25,7 +25,11 @@ class ImageRecord:
       slot: rank in its class, from 0; the lowest joined first.
       join_round: the round in which its optimisation began.
       iterations: how many it was optimised for.
-      source: name of the real image it began as; "" where it began as none.
+      source: name of the real image it began as, or of a mosaic's first cell; "" where it began as
+        none.
+      sources: names of the images of a mosaic's cells, row by row; () where it is none.
+      boxes: top, left, height and width of the patch that was cut out of each image, in its pixels;
+        () for whole images.
       file: path below the distilled set, with forward slashes; "" until it is written.
       sha256: of the file's bytes, in hexadecimal.
     """
@@ -36,8 +40,15 @@ class ImageRecord:
     join_round: int = 0
     iterations: int = 0
     source: str = ""
+    sources: tuple[str, ...] = ()
+    boxes: tuple[tuple[int, ...], ...] = ()
     file: str = ""
     sha256: str = ""
+
+    def __post_init__(self):
+        # Lists where it comes from JSON.
+        object.__setattr__(self, "sources", tuple(self.sources))
+        object.__setattr__(self, "boxes", tuple(map(tuple, self.boxes)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +92,7 @@ def write_manifest(
     value = {
         "schema": SCHEMA,
         **header,
-        "images": [dataclasses.asdict(record) for record in records],
+        "images": [_as_json(record) for record in records],
     }
     WorkDir(directory).write_json(directory / FILE_NAME, value)
     return directory / FILE_NAME
@@ -143,3 +154,11 @@ def read_file(directory: pathlib.Path, record: ImageRecord) -> bytes:
             f"{path}: changed, SHA-256 {found[:12]}...; {FILE_NAME} says {record.sha256[:12]}..."
         )
     return data
+
+
+def _as_json(record: ImageRecord) -> dict[str, Any]:
+    """Its fields; those of patches and mosaics only where it is one."""
+    value = dataclasses.asdict(record)
+    return {
+        name: entry for name, entry in value.items() if entry or name not in ("sources", "boxes")
+    }

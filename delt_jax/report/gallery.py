@@ -16,8 +16,8 @@ from delt_jax.report.axes import thin
 Pixels = UInt8[np.ndarray, "h w 3"]
 Read = Callable[[ImageRecord], Pixels]
 """Reads a distilled image."""
-Photo = Callable[[str], Pixels | None]
-"""Looks a source photo up by its name; None where it is gone."""
+Photo = Callable[[ImageRecord], Pixels | None]
+"""Looks up the real image that a distilled one started from; None where it is gone."""
 
 MOST_IMAGES = 1200  # distilled images in a page; beyond that, fewer classes
 BYTE_BUDGET = 7_000_000  # of data URIs in the gallery; the report stays below 10 MB
@@ -105,7 +105,7 @@ def build_gallery(
         distilled[image.file] = _shrink(Image.fromarray(pixels), THUMBNAIL_SIDES[0])
         if image.source:
             named += 1
-            if (found := photo(image.source)) is not None:
+            if (found := photo(image)) is not None:
                 sources[image.file] = _shrink(Image.fromarray(found), THUMBNAIL_SIDES[0])
     uris, source_uris, shrunk_to = _encode_within(BYTE_BUDGET, distilled, sources, side)
 

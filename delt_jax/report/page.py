@@ -21,6 +21,7 @@ _NAMES = {
     "cda": "CDA",
     "sre2l": "SRe2L",
     "rded": "RDED",
+    "selection": "Selected images",
 }
 
 
@@ -38,7 +39,7 @@ def render(
       record: the run.
       summary: what `results.summarise` says of it.
       read: reads a distilled image.
-      photo: finds a source photo by its name.
+      photo: finds the source photo of a distilled image.
       photo_note: why photos are missing, "" where none is.
       most_classes: at most so many classes are shown.
     """
@@ -63,6 +64,7 @@ def render(
             timeline_examples=_examples(gallery, timeline),
             thumbnail=THUMBNAIL,
             gallery=gallery,
+            synthesised=record.schedule.get("iterations") != 0,
             photo_note=photo_note,
             accuracy=charts.accuracy_plot(students, summary["teacher"]["top1"]),
             learning=charts.learning_curves(record.evaluations),

@@ -36,7 +36,12 @@ from delt_jax.runtime.workdir import WorkDir
 SCHEMA = "delt_jax/results"
 SCHEMA_VERSION = 1
 SET_ORDER = ("distilled", "selected", "random")
-_METHODS = {"EarlyLate": "delt", "constant iterations": "constant"}  # as the manifest says them
+_METHODS = {  # as the manifest says them
+    "EarlyLate": "delt",
+    "constant iterations": "constant",
+    "RDED": "rded",
+    "selection alone": "selection",
+}
 CONFIDENCE = 0.95  # of the interval of a difference
 
 

@@ -38,7 +38,9 @@ def summary_table(results: dict[str, Any]) -> str:
         if name not in evaluated:
             rows.append(("-", name, "-", "-", "-", _cosine(value)))
     lines += [*_aligned(rows), ""] if len(rows) > 1 else ["no student was evaluated", ""]
-    if cost:
+    if cost and cost["iterations"] == 0:
+        lines.append("no synthesis: the images are real ones as they were selected")
+    elif cost:
         done, constant = cost["image_iterations"], cost["constant"]
         text = f"image-iterations {_count(done)} of {_count(constant)} constant"
         if cost["saved_fraction"] is not None:

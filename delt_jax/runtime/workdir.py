@@ -19,6 +19,7 @@ class WorkDir:
         self.teacher = self.path / "teacher"
         self.ranking_csv = self.path / "ranking.csv"
         self.selection_csv = self.path / "selection.csv"
+        self.unreadable_csv = self.path / "unreadable.csv"
         self.synthesis = self.path / "synthesis"
         self.schedule_json = self.synthesis / "schedule.json"
         self.distilled = self.path / "distilled"

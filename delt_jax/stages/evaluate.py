@@ -12,10 +12,11 @@ from jaxtyping import Float, Int64, UInt8
 
 from delt_jax.core.augment.views import Statistics, as_pixels, normalise
 from delt_jax.core.diversity import intra_class_cosine
+from delt_jax.data import unreadable
 from delt_jax.data.decoding import decode
-from delt_jax.data.pipeline import load
-from delt_jax.data.selection import read_selection, selection_indices
-from delt_jax.data.sources import ImageSource, describe, open_source
+from delt_jax.data.image_source import ImageSource
+from delt_jax.data.patches import initial_images
+from delt_jax.data.selection import Selection, read_selection, selection_indices
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import encode, read_distilled
@@ -26,6 +27,7 @@ from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
 from delt_jax.stages.fingerprint import fingerprint
+from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student import StudentTrainer, Trained, as_json
 
@@ -87,10 +89,11 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     """Trains and tests a student for every set, architecture and seed that has no result yet.
 
     Args:
-      config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data.{name,source,image_size}`,
+      config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data`,
         `distilled.{format,quality}` and `evaluate.*`.
-      workdir: reads the teacher, the distilled images, the selection; writes
-        `evaluation/<set>-<student>-<seed>.json`, `evaluation/diversity.json` and metrics.
+      workdir: reads the teacher, the distilled images, the selection, the names of images that
+        cannot be read; writes `evaluation/<set>-<student>-<seed>.json`,
+        `evaluation/diversity.json`, metrics and such names of test images.
 
     Raises:
       InputError: before anything is trained, where an option, the data or an earlier stage's result
@@ -98,12 +101,15 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     """
     options = config.evaluate
     teacher = load_network(workdir.teacher)
-    spec = describe(config.data.name, config.data.source or "", config.data.image_size or None)
+    spec = describe(config)
     students = _students(options.students, teacher)
     _check_sets(options.sets, options.seeds)
     sets = _open_sets(config, workdir, spec)
     test = CroppedImages(
-        open_source(spec, config.data.source or "", "test", spec.image_size), spec.image_size
+        open_split(config, "test"),
+        spec.image_size,
+        strict=bool(config.data.strict),
+        workers=config.data.workers,
     )
     if teacher.num_classes != len(test.class_names):
         raise InputError(
@@ -138,6 +144,7 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
                     runs.append(
                         _evaluate(trainer, name, seed, training_set, test, identity, workdir, bar)
                     )
+    test.record_unreadable(workdir, "evaluate, test images")
     return EvaluateResult(tuple(runs), summarise(runs), diversity)
 
 
@@ -217,38 +224,44 @@ def _open_sets(
         distilled = TrainingSet(images, labels)
         sets["distilled"] = lambda seed: distilled
     if {"selected", "random"} & set(names):
-        source = open_source(spec, config.data.source or "", "train", size)
+        source = open_split(config, "train")
 
-        def real(indices: Int64[np.ndarray, "k ipc"]) -> TrainingSet:
-            return _real_images(source, indices[:, :ipc].ravel(), size, config.distilled)
+        def real(selection: Selection) -> TrainingSet:
+            return _real_images(source, selection, ipc, size, config.distilled)
 
         if "selected" in names:
-            chosen = read_selection(workdir.selection_csv, source).indices
-            if chosen.shape[1] < ipc:
+            chosen = read_selection(workdir.selection_csv, source)
+            if chosen.ipc < ipc:
                 raise InputError(
-                    f"{workdir.selection_csv}: {chosen.shape[1]} images per class; expected at "
+                    f"{workdir.selection_csv}: {chosen.ipc} images per class; expected at "
                     f"least ipc = {ipc}"
                 )
             selected = real(chosen)
             sets["selected"] = lambda seed: selected
         if "random" in names:
             unranked = np.zeros(len(source))
-            sets["random"] = lambda seed: real(
-                selection_indices(source, unranked, "random", ipc, seed)
-            )
+            left_out = {name for name, _ in unreadable.read(workdir)}
+            readable = np.asarray([name not in left_out for name in source.names])
+
+            def draw(seed: int) -> TrainingSet:
+                indices = selection_indices(source, unranked, "random", ipc, seed, among=readable)
+                return real(Selection(indices, unranked[indices]))
+
+            sets["random"] = draw
     return {name: sets[name] for name in names}
 
 
 def _real_images(
-    source: ImageSource, indices: Int64[np.ndarray, " n"], size: int, stored: Any
+    source: ImageSource, selection: Selection, ipc: int, size: int, stored: Any
 ) -> TrainingSet:
-    """Real images as the distilled ones are: cropped, and with what JPEG does where it is used."""
-    batch = load(source, indices, size)
-    images = batch.images
+    """The first IPC initial images of each class, with what JPEG does where it is used."""
+    labels, ranks = np.divmod(np.arange(len(selection.indices) * selection.ipc), selection.ipc)
+    slots = np.flatnonzero(ranks < ipc)
+    images = initial_images(source, selection, size, slots)
     if stored.format == "jpg":
         files = (encode(image, stored.format, stored.quality) for image in images)
         images = np.stack([decode(file, "image") for file in files])
-    return TrainingSet(images, batch.labels)
+    return TrainingSet(images, labels[slots])
 
 
 def _measure_diversity(

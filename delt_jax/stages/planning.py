@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from delt_jax.core import schedule as sched
 from delt_jax.core.schedule import ClassBatch, Schedule
 from delt_jax.errors import InputError
@@ -41,6 +43,9 @@ class Plan:
     def describe(self) -> str:
         """One line for people."""
         schedule, done = self.schedule, self.image_iterations
+        if not schedule.iterations:
+            images = self.num_classes * schedule.ipc
+            return f"{images:,} images as they were selected: no iterations, no synthesis"
         saved = (
             f"{self.saved_share:.1%} saved against {self.constant_image_iterations:,}"
             if done < self.constant_image_iterations
@@ -51,6 +56,33 @@ class Plan:
             f"batch{'es' if len(self.batches) > 1 else ''}, {schedule.rounds} rounds of "
             f"{schedule.round_iterations} iterations: {done:,} image-iterations ({saved})"
         )
+
+    def as_record(self, options: Any) -> dict[str, Any]:
+        """What synthesis/schedule.json says of the plan.
+
+        Args:
+          options: `config.synthesis`; reads `learning_rate`, `crop_curriculum`, `milestone` and
+            `min_crop`.
+        """
+        batch = self.batches[0]
+        rates = sched.learning_rates(options.learning_rate, batch.iterations)
+        crops = sched.min_crop_scales(
+            options.crop_curriculum, options.milestone, batch.iterations, options.min_crop
+        )
+        thin = slice(None, None, max(1, batch.iterations // 200))
+        return {
+            "class_batches": len(self.batches),
+            "slots_per_class": self.schedule.ipc,
+            "rounds": batch.rounds,
+            "round_iterations": batch.round_iterations,
+            "iterations": batch.iterations,
+            "join_rounds": batch.join[np.argsort(batch.slots)][: self.schedule.ipc].tolist(),
+            "image_iterations": self.image_iterations,
+            "constant_image_iterations": self.constant_image_iterations,
+            "active_per_round": [int(batch.active(r).sum()) for r in range(batch.rounds)],
+            "learning_rate": rates[thin].tolist(),
+            "min_crop": crops[thin].tolist(),
+        }
 
 
 def make_plan(config: Any, num_classes: int) -> Plan:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from delt_jax.core.ranking import MODES
-from delt_jax.data.sources import describe
 from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import protocol
+from delt_jax.stages import protocol, select
 from delt_jax.stages.evaluate import SETS
+from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
 
@@ -22,6 +22,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 # Option, smallest and largest value.
 RANGES: tuple[tuple[str, float, float], ...] = (
     ("ipc", 1, float("inf")),
+    ("data.workers", -1, float("inf")),
     ("synthesis.learning_rate", 0, float("inf")),
     ("synthesis.bn_weight", 0, float("inf")),
     ("synthesis.first_bn_multiplier", 0, float("inf")),
@@ -34,6 +35,8 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("distilled.quality", 1, 95),
     ("export.quality", 1, 95),
     ("select.batch_size", 1, float("inf")),
+    ("select.images_per_class", 0, float("inf")),
+    ("data.images_per_class", 0, float("inf")),
     ("report.classes", 1, float("inf")),
 )
 # Option and its words.
@@ -73,8 +76,8 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     if ranking and not pathlib.Path(ranking).expanduser().is_file():
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
     protocol.check(config.evaluate)
-    data = config.data
-    spec = describe(data.name, data.source or "", data.image_size or None)
+    spec = describe(config)
+    select.check(config, spec.image_size)
     with _about("teacher.arch"):
         registry.check_teacher(config.teacher.arch)
     for path, names in (

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from delt_jax.data.decoding import decode
-from delt_jax.data.pipeline import centre_crop
-from delt_jax.data.sources import open_source
+from delt_jax.data.patches import initial_image
 from delt_jax.errors import InputError
 from delt_jax.export.manifest import ImageRecord, read_file
 from delt_jax.report.gallery import Photo
@@ -17,6 +16,7 @@ from delt_jax.report.record import read_record
 from delt_jax.report.results import summarise
 from delt_jax.report.summary import summary_table
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.opening import open_split
 
 __all__ = ["ReportResult", "run", "summary_table"]
 
@@ -50,29 +50,35 @@ def run(config: Any, workdir: WorkDir) -> ReportResult:
     def read(image: ImageRecord) -> np.ndarray:
         return decode(read_file(workdir.distilled, image), image.file)
 
-    photo, note = _photos(config.data, min(read(record.images[0]).shape[:2]))
+    photo, note = _photos(config, min(read(record.images[0]).shape[:2]))
+    if record.schedule.get("iterations") == 0:
+        photo, note = (lambda image: None), ""  # nothing was optimised: they are the images
     page = render(record, summary, read, photo, note, config.report.classes)
     workdir.write_json(workdir.results_json, summary)
     workdir.write_text(workdir.report_html, page)
     return ReportResult(workdir.results_json, workdir.report_html, summary)
 
 
-def _photos(data: Any, size: int) -> tuple[Photo, str]:
-    """Finds source photos, cropped as the synthesis saw them; with a reason where they are gone.
+def _photos(config: Any, size: int) -> tuple[Photo, str]:
+    """Finds source photos, as the synthesis began with them; with a reason where they are gone.
 
     Args:
-      data: reads `name`, `source` and `image_size`.
+      config: reads `data`.
       size: side of the distilled images in pixels.
     """
     try:
-        source = open_source(data.name or "", data.source or "", "train", data.image_size or None)
+        source = open_split(config, "train")
     except (InputError, OSError) as error:
-        return (lambda name: None), str(error)
+        return (lambda image: None), str(error)
     index_of = {name: index for index, name in enumerate(source.names)}
 
-    def photo(name: str) -> np.ndarray | None:
+    def photo(image: ImageRecord) -> np.ndarray | None:
+        names = image.sources or (image.source,)
+        if not all(name in index_of for name in names):
+            return None
+        boxes = image.boxes or (None,) * len(names)
         try:
-            return centre_crop(source[index_of[name]], size) if name in index_of else None
+            return initial_image([source[index_of[name]] for name in names], boxes, size)
         except (InputError, OSError):
             return None
 

@@ -3,33 +3,32 @@
 import dataclasses
 import logging
 import pathlib
-import time
-from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
-from delt_jax.core.augment.views import Statistics, as_pixels, normalise
-from delt_jax.core.ranking import MODES, true_class_probability
-from delt_jax.data.pipeline import batches
+from delt_jax.core.ranking import MODES
+from delt_jax.data.image_source import ImageSource
+from delt_jax.data.patches import RandomCrops
 from delt_jax.data.selection import (
+    BOX_COLUMNS,
     Selection,
+    Subset,
     check_class_sizes,
     read_ranking,
+    sample_classes,
     selection_indices,
     write_ranking,
     write_selection,
 )
-from delt_jax.data.sources import ImageSource, describe, open_source
 from delt_jax.data.specs import statistics
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime.metrics import MetricsLog
-from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import ranking
+from delt_jax.stages.opening import describe, open_split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,9 +36,9 @@ class SelectResult:
     """What the stage chose.
 
     Attributes:
-      selection: positions in the training source, and scores, per class and rank.
-      scores: of every training image, in the order of the source; NaN where a given ranking leaves
-        one out.
+      selection: positions in the training source, scores and boxes, per class and rank.
+      scores: of every training image, in the order of the source; NaN for one that was not looked
+        at, cannot be read, or is left out by a given ranking.
       scored: images that the teacher looked at; 0 where a ranking was given.
       seconds: spent on that.
       ranking_csv: every score.
@@ -59,43 +58,63 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
 
     Args:
       config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`,
-        `data.{name,source,image_size,strict}` and `select.{mode,ranking,statistics,batch_size}`.
+        `data.{name,source,image_size,strict,workers}` and `select`.
       workdir: reads the teacher; writes ranking.csv, selection.csv and metrics.
 
     Raises:
       InputError: before anything is scored, where the data, a class's size, the teacher's classes
         or an option is wrong; later, where an image cannot be read or a score is not finite.
     """
-    if config.select.mode not in MODES:
-        raise InputError(f"select.mode {config.select.mode!r}: expected one of {', '.join(MODES)}")
-    data = config.data
-    spec = describe(data.name, data.source or "", data.image_size or None)
-    source = open_source(spec, data.source or "", "train", spec.image_size)
-    check_class_sizes(source, config.ipc)
-    start, scored = time.monotonic(), 0
-    if config.select.ranking:
-        scores = read_ranking(pathlib.Path(config.select.ranking), source)
-        left_out = int(np.isnan(scores).sum())
-        if left_out:
-            logging.warning("%s leaves out %d images", config.select.ranking, left_out)
+    data, options = config.data, config.select
+    spec = describe(config)
+    check(config, spec.image_size)
+    source = open_split(config, "train")
+    check_class_sizes(source, config.ipc, factor=options.factor)
+    scored, seconds = 0, 0.0
+    if options.ranking:
+        scores, boxes = _read(pathlib.Path(options.ranking), source, options.crops)
     else:
         teacher = load_network(workdir.teacher)
-        check_classes(teacher, source, strict=bool(data.strict))
-        channels = statistics(config.select.statistics, spec, (teacher.mean, teacher.std))
-        scored = len(source)
-        with Progress(scored, "ranking", unit="images") as bar:
-            scores = score_images(
-                teacher, source, channels, config.select.batch_size, spec.image_size, bar.advance
-            )
-    seconds = time.monotonic() - start
-    indices = selection_indices(source, scores, config.select.mode, config.ipc, config.seed)
-    selection = Selection(indices, scores[indices])
-    write_ranking(workdir, source, scores)
+        check_classes(teacher, source)
+        looked_at = np.flatnonzero(sample_classes(source, options.images_per_class, config.seed))
+        scored = len(looked_at)
+        ranked = ranking.rank(
+            teacher,
+            source if scored == len(source) else Subset(source, looked_at),
+            statistics(options.statistics, spec, (teacher.mean, teacher.std)),
+            options.batch_size,
+            spec.image_size,
+            workdir,
+            views=_views(config, spec.image_size),
+            strict=bool(data.strict),
+            workers=data.workers,
+        )
+        seconds = ranked.seconds
+        scores = _spread(ranked.scores, looked_at, len(source), np.nan)
+        boxes = ranked.boxes
+        boxes = None if boxes is None else _spread(boxes, looked_at, len(source), 0)
+    among = sample_classes(source, options.images_per_class, config.seed, ~np.isnan(scores))
+    indices = selection_indices(
+        source,
+        scores,
+        options.mode,
+        config.ipc,
+        config.seed,
+        factor=options.factor,
+        among=among,
+    )
+    selection = Selection(
+        indices, scores[indices], None if boxes is None else boxes[indices], options.factor
+    )
+    write_ranking(workdir, source, scores, boxes)
+    ranking.discard_partial(workdir)
     write_selection(workdir, source, selection)
     MetricsLog(workdir.metrics_jsonl).write(
         "select",
-        mode=config.select.mode,
+        mode=options.mode,
         ipc=config.ipc,
+        crops=options.crops,
+        factor=options.factor,
         images_scored=scored,
         seconds=round(seconds, 3),
         mean_score=float(np.nanmean(scores)),
@@ -106,60 +125,75 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
     )
 
 
-def score_images(
-    teacher: Network,
-    source: ImageSource,
-    channels: tuple[tuple[float, ...], tuple[float, ...]],
-    batch_size: int,
-    image_size: int,
-    advance: Callable[[int], Any] = lambda count: None,
-) -> Float[np.ndarray, " n"]:
-    """Scores every image of a source: the teacher's probability of its true class.
+def check(config: Any, image_size: int) -> None:
+    """Checks the options of the stage against one another, before any work.
 
     Args:
-      teacher: the ranker.
-      source: the images, seen as one centre crop each.
-      channels: (mean, std) that the crops are normalised with.
-      batch_size: images a call of the teacher.
+      config: reads `ipc` and `select.{mode,crops,factor,images_per_class}`.
       image_size: S.
-      advance: called with the number of images done since the last call.
-
-    Returns:
-      Scores in the order of the source.
 
     Raises:
-      InputError: where a score is not finite, naming the image.
+      InputError: naming the option that is wrong, what it is and what is expected.
     """
-    module = teacher.module
-    batch_size = min(batch_size, len(source))
-    moments = Statistics(*map(jnp.asarray, channels))
-
-    @jax.jit
-    def score(variables, images, labels):
-        logits = module.apply(variables, normalise(as_pixels(images), moments))
-        return true_class_probability(logits, labels)  # pyright: ignore[reportArgumentType]
-
-    parts = []
-    for images, labels, indices in batches(source, None, batch_size, image_size):
-        count = len(images)
-        if count < batch_size:  # the ragged last batch must not cost a second compilation
-            images = np.pad(images, [(0, batch_size - count), (0, 0), (0, 0), (0, 0)])
-            labels = np.pad(labels, (0, batch_size - count))
-        scores = np.asarray(score(teacher.variables, images, labels))[:count]
-        if not np.isfinite(scores).all():
-            name = source.names[indices[np.flatnonzero(~np.isfinite(scores))[0]]]
-            raise InputError(f"teacher's score of image {name!r} is not finite; check its weights")
-        parts.append(scores)
-        advance(count)
-    return np.concatenate(parts)
+    options = config.select
+    if options.mode not in MODES:
+        raise InputError(f"select.mode {options.mode!r}: expected one of {', '.join(MODES)}")
+    if options.crops < 0:
+        raise InputError(f"select.crops: got {options.crops}, expected at least 0 (whole images)")
+    if not 1 <= options.factor <= image_size:
+        raise InputError(
+            f"select.factor: got {options.factor}, expected 1 to the side of {image_size} pixels"
+        )
+    needed = config.ipc * options.factor**2
+    if options.images_per_class and options.images_per_class < needed:
+        raise InputError(
+            f"select.images_per_class: got {options.images_per_class}, expected 0 (all) or at "
+            f"least ipc * factor^2 = {config.ipc} * {options.factor**2} = {needed}"
+        )
 
 
-def check_classes(network: Network, source: ImageSource, strict: bool = False) -> None:
+def _views(config: Any, image_size: int) -> RandomCrops | None:
+    """The crops that the teacher looks at; None for the centre crop of each image."""
+    options = config.select
+    if not options.crops:
+        return None
+    return RandomCrops(options.crops, image_size // options.factor, config.seed)
+
+
+def _spread(values: np.ndarray, indices: np.ndarray, count: int, empty: float) -> np.ndarray:
+    """Puts the values of some images in their places among all of them."""
+    if len(indices) == count:
+        return values
+    spread = np.full((count, *values.shape[1:]), empty, values.dtype)
+    spread[indices] = values
+    return spread
+
+
+def _read(
+    path: pathlib.Path, source: ImageSource, crops: int
+) -> tuple[Float[np.ndarray, " n"], Int64[np.ndarray, "n 4"] | None]:
+    """A ranking that was made before: scores and boxes, which must be there for crops alone."""
+    scores, boxes = read_ranking(path, source)
+    if (boxes is not None) != bool(crops):
+        found, expected = (
+            ("crops", "whole images") if boxes is not None else ("whole images", "crops")
+        )
+        raise InputError(
+            f"{path}: scores of {found} (columns {','.join(BOX_COLUMNS)} tell); select.crops = "
+            f"{crops} expects those of {expected}"
+        )
+    left_out = int(np.isnan(scores).sum())
+    if left_out:
+        logging.warning("%s leaves out %d images", path, left_out)
+    return scores, boxes
+
+
+def check_classes(network: Network, source: ImageSource) -> None:
     """Compares the classes of a network with those of a source, before anything is made of either.
 
     Raises:
-      InputError: where the numbers differ; where the same names stand in another order, which would
-        score each image for a wrong class; where `strict`, for any difference in names.
+      InputError: where their numbers, names or order differ, which would score images for a wrong
+        class. A network without class names is taken at its number of classes.
     """
     theirs, ours = tuple(network.class_names), tuple(source.class_names)
     if network.num_classes != len(ours):
@@ -170,7 +204,7 @@ def check_classes(network: Network, source: ImageSource, strict: bool = False) -
     if not theirs or theirs == ours:
         return
     at = next(index for index in range(len(ours)) if theirs[index] != ours[index])
-    difference = f"class {at} is {theirs[at]!r} for the teacher and {ours[at]!r} in the data"
-    if strict or set(theirs) == set(ours):
-        raise InputError(f"{difference}; expected the same names in the same order")
-    logging.warning("%s: taken for the same class", difference)
+    raise InputError(
+        f"class {at} is {theirs[at]!r} for the teacher and {ours[at]!r} in the data; expected the "
+        "same names in the same order"
+    )

@@ -12,8 +12,7 @@ import numpy as np
 
 from delt_jax.core import programs
 from delt_jax.core.augment.views import Statistics
-from delt_jax.data.sources import describe, open_source
-from delt_jax.data.specs import Channels, DatasetSpec, statistics
+from delt_jax.data.specs import Channels, DatasetSpec, check_class_order, statistics
 from delt_jax.errors import InputError
 from delt_jax.models import pretrained, registry, torch_weights
 from delt_jax.models.network import CARD, Network, load_network, save_network
@@ -22,6 +21,7 @@ from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
+from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.teacher_training import Recipe, train_teacher
 
 
@@ -48,10 +48,10 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
         later, where training diverges.
     """
     data, options = config.data, config.teacher
-    spec = describe(data.name, data.source or "", data.image_size or None)
+    spec = describe(config)
     size = spec.image_size
     reading = {"strict": bool(data.strict), "workers": data.workers}
-    test_source = open_source(spec, data.source or "", "test", size)
+    test_source = open_split(config, "test")
     if len(test_source) == 0:
         raise InputError(f"data set {spec.name!r}: no test images; expected at least one")
     test = CroppedImages(test_source, size, **reading)
@@ -65,14 +65,14 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
         mean, std = statistics(
             "dataset" if options.statistics == "auto" else options.statistics, spec
         )
-        train = open_source(spec, data.source or "", "train", recipe.side(size))
+        train = open_split(config, "train", recipe.side(size))
         train = CroppedImages(train, recipe.side(size), **reading)
         variables, before = train_teacher(
             options.arch, size, train, Statistics.of(mean, std), recipe, config.seed, workdir
         )
         train.record_unreadable(workdir, "squeeze, training images")
         start -= before  # the seconds of interrupted runs count too
-        made = {"data": spec.name, "train_images": len(train) - train.left_out, "seed": config.seed}
+        made = {"data": spec.name, "train_images": train.readable, "seed": config.seed}
         teacher = Network(
             arch=options.arch,
             num_classes=len(test.class_names),
@@ -98,7 +98,7 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
             "its classes right?",
             *(options.arch, accuracy.top1, len(test.class_names), options.statistics),
         )
-    measured = {"seconds": round(seconds, 1), "test_images": len(test) - test.left_out}
+    measured = {"seconds": round(seconds, 1), "test_images": test.readable}
     teacher = dataclasses.replace(
         teacher, top1=accuracy.top1, recipe={**teacher.recipe, **measured}
     )
@@ -120,6 +120,8 @@ def _import(options: Any, spec: DatasetSpec, class_names: tuple[str, ...]) -> Ne
     folder = pathlib.Path(options.weights).expanduser()
     if not pretrained.is_published(options.weights) and folder.is_dir():
         return _adopt(folder, options, spec, class_names)
+    if pretrained.is_published(options.weights):
+        check_class_order(spec, class_names, f"{spec.name} for weights {options.weights!r}")
     file = pretrained.find(options.weights, options.arch)
     module = registry.create(options.arch, len(class_names), spec.image_size)
     variables = torch_weights.from_state_dict(

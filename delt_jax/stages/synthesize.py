@@ -15,9 +15,10 @@ from delt_jax.core import schedule as sched
 from delt_jax.core.packing import Pack
 from delt_jax.core.schedule import ClassBatch
 from delt_jax.core.synthesis import State
-from delt_jax.data import pipeline, sources, specs
+from delt_jax.data import specs
+from delt_jax.data.image_source import ImageSource
+from delt_jax.data.patches import initial_images
 from delt_jax.data.selection import read_selection
-from delt_jax.data.sources import ImageSource
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import write_images
 from delt_jax.export.manifest import ImageRecord, write_manifest
@@ -29,6 +30,7 @@ from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import matching
+from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.planning import Plan, make_plan
 
 STEPS_PER_CALL = 100  # on accelerators: hides the dispatch, and 100 steps are well under a minute
@@ -65,13 +67,13 @@ class _Cost:
 
 
 def run(config: Any, workdir: WorkDir) -> SynthesizeResult:
-    """Makes the distilled images, or finishes making them.
+    """Makes the distilled images, or finishes making them; 0 iterations leave the initial ones.
 
     Class batches that are done are kept (`synthesis/batches`), the pack under way goes on from its
     last checkpoint (`synthesis/checkpoints`).
 
     Args:
-      config: reads `seed`, `ipc`, `data`, `synthesis` and `distilled`.
+      config: reads `seed`, `ipc`, `data`, `synthesis`, `distilled` and, for its name, `select`.
       workdir: reads the teacher and selection.csv; writes distilled/ and synthesis/.
 
     Raises:
@@ -87,16 +89,13 @@ class _Synthesis:
     def __init__(self, config: Any, workdir: WorkDir):
         self.config, self.workdir, self.options = config, workdir, config.synthesis
         self.network: Network = load_network(workdir.teacher)
-        data = config.data
-        spec = sources.describe(data.name, data.source or "", data.image_size or None)
+        spec = describe(config)
         self.image_size = spec.image_size
-        self.source: ImageSource = sources.open_source(
-            spec, data.source or "", "train", spec.image_size
-        )
-        self.selection = read_selection(workdir.selection_csv, self.source).indices
-        if self.selection.shape[1] != config.ipc:
+        self.source: ImageSource = open_split(config, "train")
+        self.selection = read_selection(workdir.selection_csv, self.source)
+        if self.selection.ipc != config.ipc:
             raise InputError(
-                f"{workdir.selection_csv}: {self.selection.shape[1]} images per class, expected "
+                f"{workdir.selection_csv}: {self.selection.ipc} images per class, expected "
                 f"ipc = {config.ipc}"
             )
         self.plan: Plan = make_plan(config, len(self.source.class_names))
@@ -113,7 +112,10 @@ class _Synthesis:
         plan, options = self.plan, self.options
         done = self._done()
         remaining = [index for index in range(len(plan.batches)) if index not in done]
-        if remaining:
+        if not plan.schedule.iterations:
+            for index in remaining:
+                self._write(index, plan.batches[index], self._initial_pixels(plan.batches[index]))
+        elif remaining:
             mesh = device_mesh(rounds.CLASS_BATCHES)
             devices = mesh.size if mesh else 1
             packs = packing.make_packs(
@@ -242,14 +244,13 @@ class _Synthesis:
     def _shape(self, pack: Pack) -> tuple[int, ...]:
         return (*pack.labels.shape, self.image_size, self.image_size, 3)
 
-    def _sources(self, batch: ClassBatch) -> np.ndarray:
-        """Position in the source of the image that each slot begins as."""
-        return self.selection.reshape(-1)[batch.slots]
+    def _initial_pixels(self, batch: ClassBatch) -> np.ndarray:
+        """What a class batch begins as, uint8."""
+        return initial_images(self.source, self.selection, self.image_size, batch.slots)
 
     def _initial_images(self, batch: ClassBatch) -> np.ndarray:
-        """Normalised real images of a class batch, float32."""
-        images = pipeline.load(self.source, self._sources(batch), self.image_size).images
-        pixels = images.astype(np.float32) / np.float32(255)
+        """The same normalised, float32."""
+        pixels = self._initial_pixels(batch).astype(np.float32) / np.float32(255)
         return (pixels - self.mean) / self.std
 
     def _check(self, pack: Pack, chunks: Sequence[rounds.Chunk]) -> float:
@@ -281,31 +282,44 @@ class _Synthesis:
         """Writes the finished images of a pack, then says so in synthesis/batches."""
         promised = sum(batch.image_iterations for batch in pack.batches)
         assert cost.image_iterations == promised, (pack.indices, cost.image_iterations, promised)
-        distilled = self.config.distilled
         share = 1 / len(pack.batches)
         for index, batch, normalised in zip(
             pack.indices, pack.batches, pack.split(images), strict=True
         ):
-            pixels = normalised * self.std + self.mean
-            records = write_images(
-                self.workdir.distilled,
-                np.clip(pixels, 0, 1),
-                self._records(batch),
-                format=distilled.format,
-                quality=distilled.quality,
-                rounding=distilled.rounding,
-                naming=distilled.naming,
-                class_names=self.source.class_names,
-            )
-            entry = {
-                "image_iterations": batch.image_iterations,
-                "seconds_by_round": (cost.seconds * share).tolist(),
-                "seconds_compile": float(cost.compile_seconds) * share,
-                "records": [dataclasses.asdict(record) for record in records],
-            }
-            self.workdir.write_json(self.batch_folder / f"{index:05d}.json", entry)
+            pixels = np.clip(normalised * self.std + self.mean, 0, 1)
+            seconds = cost.seconds * share, float(cost.compile_seconds) * share
+            self._write(index, batch, pixels, *seconds)
+
+    def _write(
+        self,
+        index: int,
+        batch: ClassBatch,
+        pixels: np.ndarray,
+        seconds: np.ndarray | tuple[()] = (),
+        compile_seconds: float = 0.0,
+    ) -> None:
+        """Writes the images of a class batch, in [0, 1] or uint8, and what they cost by round."""
+        distilled = self.config.distilled
+        records = write_images(
+            self.workdir.distilled,
+            pixels,
+            self._records(batch),
+            format=distilled.format,
+            quality=distilled.quality,
+            rounding=distilled.rounding,
+            naming=distilled.naming,
+            class_names=self.source.class_names,
+        )
+        entry = {
+            "image_iterations": batch.image_iterations,
+            "seconds_by_round": list(seconds),
+            "seconds_compile": compile_seconds,
+            "records": [dataclasses.asdict(record) for record in records],
+        }
+        self.workdir.write_json(self.batch_folder / f"{index:05d}.json", entry)
 
     def _records(self, batch: ClassBatch) -> list[ImageRecord]:
+        origins = self.selection.origins(self.source, batch.slots)
         return [
             ImageRecord(
                 class_index=int(label),
@@ -313,17 +327,21 @@ class _Synthesis:
                 slot=int(rank),
                 join_round=int(join),
                 iterations=int(leave - join) * batch.round_iterations,
-                source=self.source.names[position],
+                source=names[0],
+                sources=names if len(names) > 1 else (),
+                boxes=boxes,
             )
-            for label, rank, join, leave, position in zip(
-                batch.labels,
-                batch.ranks,
-                batch.join,
-                batch.leave,
-                self._sources(batch),
-                strict=True,
+            for label, rank, join, leave, (names, boxes) in zip(
+                batch.labels, batch.ranks, batch.join, batch.leave, origins, strict=True
             )
         ]
+
+    def _method_name(self) -> str:
+        """What the report calls it, from what is done."""
+        options, select = self.options, self.config.select
+        if not options.iterations:
+            return "RDED" if select.crops and select.mode == "top" else "selection alone"
+        return "EarlyLate" if options.early_late else "constant iterations"
 
     def _done(self) -> dict[int, dict[str, Any]]:
         return {
@@ -337,7 +355,7 @@ class _Synthesis:
         entries = list(self._done().values())
         records = [ImageRecord(**record) for entry in entries for record in entry["records"]]
         header = {
-            "method": "EarlyLate" if config.synthesis.early_late else "constant iterations",
+            "method": self._method_name(),
             "data": config.data.name,
             "ipc": config.ipc,
             "teacher": {"arch": network.arch, "top1": network.top1},
@@ -355,33 +373,15 @@ class _Synthesis:
         result = SynthesizeResult(
             done, plan.image_iterations, plan.constant_image_iterations, by_round.sum() + compiling
         )
-        rates = sched.learning_rates(self.options.learning_rate, batch.iterations)
-        crops = sched.min_crop_scales(
-            self.options.crop_curriculum,
-            self.options.milestone,
-            batch.iterations,
-            self.options.min_crop,
-        )
-        thin = slice(None, None, max(1, batch.iterations // 200))
         iterations = batch.round_iterations * len(plan.batches)
         self.workdir.write_json(
             self.workdir.schedule_json,
             {
-                "class_batches": len(plan.batches),
-                "slots_per_class": config.ipc,
-                "rounds": batch.rounds,
-                "round_iterations": batch.round_iterations,
-                "iterations": batch.iterations,
-                "join_rounds": batch.join[np.argsort(batch.slots)][: config.ipc].tolist(),
-                "image_iterations": result.promised,
-                "constant_image_iterations": result.constant,
+                **plan.as_record(self.options),
                 "image_iterations_done": result.image_iterations,
                 "seconds": result.seconds,
                 "seconds_compile": compiling,
                 "seconds_per_iteration_by_round": (by_round / iterations).tolist(),
-                "active_per_round": [int(batch.active(r).sum()) for r in range(batch.rounds)],
-                "learning_rate": rates[thin].tolist(),
-                "min_crop": crops[thin].tolist(),
                 "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             },
         )

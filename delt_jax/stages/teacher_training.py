@@ -15,7 +15,7 @@ from jaxtyping import Int64
 
 from delt_jax.core import programs, training
 from delt_jax.core.augment.views import Statistics, TeacherViews
-from delt_jax.data.sources import ImageSource
+from delt_jax.data.pipeline import UNREADABLE, Batch
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.runtime.checkpoint import Checkpointer
@@ -106,7 +106,7 @@ class Recipe:
 def train_teacher(
     arch: str,
     image_size: int,
-    source: ImageSource,
+    images: CroppedImages,
     moments: Statistics,
     recipe: Recipe,
     seed: int,
@@ -120,7 +120,8 @@ def train_teacher(
     Args:
       arch: architecture.
       image_size: side of the images in pixels.
-      source: the training set.
+      images: the training set, of side `recipe.side(image_size)`. Where it is decoded on every
+        pass, an image that cannot be read is replaced by the first one of its batch that can.
       moments: of the normalisation.
       recipe: how to train.
       seed: of initial weights, order and views.
@@ -131,12 +132,13 @@ def train_teacher(
       earlier, interrupted runs had spent.
 
     Raises:
-      InputError: where there are no images, or the loss is no longer finite.
+      InputError: where there are no images, or none of a batch can be read, or the loss is no
+        longer finite.
     """
-    if len(source) == 0:
-        raise InputError("teacher: no training images; expected at least one")
-    recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(source)))
-    images = CroppedImages(source, recipe.side(image_size))
+    if len(images) == 0:
+        reason = next((f" ({reason})" for reason in images.problems.values()), "")
+        raise InputError(f"teacher: no training images{reason}; expected at least one")
+    recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(images)))
     module = registry.create(arch, len(images.class_names), image_size)
     optimizer = training.nesterov(recipe.weight_decay, recipe.momentum)
     dtype = recipe.dtype()
@@ -275,8 +277,16 @@ def _calls(
     for order in plan.epochs(seed, first):
         for batch in images.batches(order.reshape(-1), size):
             pool = programs.Pool(jnp.asarray(batch.images), jnp.asarray(batch.labels))
-            yield pool, _steps(plan, [np.arange(size)], first, 1)
+            yield pool, _steps(plan, [_readable_rows(batch)], first, 1)
             first += 1
+
+
+def _readable_rows(batch: Batch) -> Int64[np.ndarray, " b"]:
+    """Each row of a batch, or the first that can be read for one that cannot."""
+    readable = batch.labels != UNREADABLE
+    if not readable.any():
+        raise InputError(f"teacher: no image of a batch can be read: {batch.problems[0][1]}")
+    return np.where(readable, np.arange(len(readable)), readable.argmax())
 
 
 def _steps(

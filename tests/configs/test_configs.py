@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import tiny_run
 
-from configs import base, cifar10, digits, imagenet, imagenette, tiny_imagenet
+from configs import base, cifar10, custom, digits, imagenet, imagenette, tiny_imagenet
 from delt_jax.errors import InputError
 from delt_jax.stages.planning import make_plan
 
@@ -16,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {
     "digits": digits,
     "cifar10": cifar10,
+    "custom": custom,
     "imagenet": imagenet,
     "imagenette": imagenette,
     "tiny_imagenet": tiny_imagenet,
@@ -58,6 +60,79 @@ def test_the_defaults_are_the_paper_s():
     assert (s.crop_curriculum, s.milestone, s.min_crop, s.jitter) == ("cosine", 1.0, 0.08, 0)
     e = base.get_base().evaluate
     assert (e.epochs, e.temperature, e.weight_decay, e.seeds) == (300, 20, 0.01, (3407, 4663, 2897))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_data_set_takes_every_method(name):
+    needed = ["smoke"] if name == "custom" else []  # it has no data set of its own
+
+    def get_config(*arguments):
+        return CONFIGS[name].get_config(",".join((*needed, *arguments)))
+
+    assert get_config().to_dict() == get_config("method=delt").to_dict()
+    assert get_config().synthesis.early_late
+    assert not get_config("method=constant").synthesis.early_late
+    rded = get_config("method=rded")
+    assert (rded.select.mode, rded.select.crops, rded.select.images_per_class) == ("top", 5, 300)
+    assert rded.select.factor == (2 if name in ("imagenet", "imagenette") else 1)
+    assert (rded.synthesis.iterations, rded.evaluate.sets) == (0, ("distilled", "random"))
+    assert make_plan(rded, 10).image_iterations == 0
+    with pytest.raises(InputError, match="argument method: got 'rdde', expected rded"):
+        get_config("method=rdde")
+
+
+def test_rded_of_many_images_looks_at_as_many_as_it_needs():
+    assert imagenet.get_config("ipc=100,method=rded").select.images_per_class == 400
+
+
+def test_constant_is_short_for_its_method():
+    assert cifar10.get_config("constant").to_dict() == (
+        cifar10.get_config("method=constant").to_dict()
+    )
+
+
+def test_a_smoke_run_of_rded_is_one_still():
+    c = imagenet.get_config("smoke,method=rded")
+    assert (c.data.name, c.ipc, c.select.factor, c.synthesis.iterations) == ("digits", 4, 1, 0)
+
+
+@pytest.mark.slow
+def test_rded_runs_every_stage(tmp_path):
+    command = [
+        *(sys.executable, "-m", "delt_jax.main", "--config=configs/digits.py:smoke,method=rded"),
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "no iterations, no synthesis" in done.stdout
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["method"], results["cost"]["image_iterations"]) == ("rded", 0)
+    assert set(results["students"]["conv3_w32"]) == {"distilled", "random"}
+
+
+def test_custom_derives_all_from_the_images(tmp_path):
+    tiny_run.write_archive(tmp_path / "colours.npz")
+    c = custom.get_config(f"source={tmp_path / 'colours.npz'},ipc=3,flip=false")
+    assert (c.data.name, c.data.image_size, c.ipc) == ("custom", 32, 3)
+    assert (c.teacher.arch, c.teacher.squeeze.crop, c.teacher.squeeze.pad) == (
+        "resnet18_small",
+        "pad",
+        4,
+    )
+    assert (c.evaluate.randaugment_magnitude, c.evaluate.randaugment_ops) == (5.0, 4)
+    assert (c.teacher.squeeze.flip, c.synthesis.flip, c.evaluate.flip) == (False, 0.0, 0.0)
+    large = custom.get_config(f"source={tmp_path / 'colours.npz'},size=128,teacher=resnet34")
+    assert (large.data.image_size, large.teacher.arch) == (128, "resnet34")
+    assert (large.teacher.squeeze.crop, large.teacher.squeeze.stored_side) == ("resized", 144)
+    assert (large.teacher.squeeze.flip, large.synthesis.flip) == (True, 0.5)
+
+
+def test_custom_needs_a_source():
+    with pytest.raises(InputError, match="config argument source: got none, expected the path"):
+        custom.get_config("ipc=3")
+    with pytest.raises(InputError, match="no such file or folder"):
+        custom.get_config("source=/nowhere/birds")
 
 
 @pytest.mark.slow

@@ -5,7 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from delt_jax.core.ranking import MODES, medium_walk, order, true_class_probability
+from delt_jax.core.augment.views import Statistics
+from delt_jax.core.ranking import (
+    MODES,
+    medium_walk,
+    mosaic_ranks,
+    order,
+    sample,
+    true_class_probability,
+    view_scores,
+)
 from delt_jax.errors import InputError
 
 
@@ -91,3 +100,50 @@ def test_errors():
         order(SCORES, "random")
     with pytest.raises(InputError, match="score of image 1: NaN"):
         order(np.array([0.5, np.nan]), "top")
+
+
+def test_cell_k_of_image_i_is_rank_k_ipc_plus_i():
+    assert mosaic_ranks(2, 2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert mosaic_ranks(3, 1).tolist() == [[0], [1], [2]]
+    ranks = mosaic_ranks(5, 3)
+    assert ranks.shape == (5, 9)
+    assert all(ranks[i, k] == k * 5 + i for i in range(5) for k in range(9))
+
+
+def test_sample_is_by_seed_and_name_and_goes_on_where_a_smaller_one_stopped():
+    everything = np.ones(9, bool)
+
+    def draw(count, candidates=everything, names=None, seed=3):
+        return sample(candidates, count, np.random.default_rng(seed), names).tolist()
+
+    assert draw(9) == draw(20) == list(range(9))
+    assert len(draw(4)) == 4
+    assert set(draw(4)) < set(draw(6))
+    assert len({tuple(draw(4, seed=seed)) for seed in range(20)}) > 10
+    # Without those that the first draw left out, the same are drawn.
+    assert draw(4, np.isin(np.arange(9), draw(4))) == draw(4)
+    assert draw(20, np.arange(9) < 3) == [0, 1, 2]
+    # The order of the images does not matter, only their names.
+    shuffled = np.random.default_rng(0).permutation(9)
+    again = draw(4, names=[f"{position}" for position in shuffled])
+    assert sorted(shuffled[again].tolist()) == draw(4)
+
+
+def test_small_views_are_scored_in_the_middle_of_zeros():
+    views = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 3, 3), np.uint8)
+    seen = []
+
+    def apply(variables, inputs):
+        seen.append(np.asarray(inputs))
+        return inputs.mean((1, 2)) * variables
+
+    mean, std = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.3, 0.4])
+    labels = np.array([2, 0])
+    scores = view_scores(apply, 50.0, views, labels, Statistics.of(mean, std), 6)
+
+    expected = np.zeros((2, 3, 6, 6, 3))
+    expected[:, :, 1:4, 1:4] = (views / 255 - mean) / std  # of three missing pixels two are after
+    np.testing.assert_allclose(seen[0], expected.reshape(6, 6, 6, 3), atol=1e-5)
+    odds = np.exp(expected.mean((2, 3)) * 50)
+    probabilities = odds / odds.sum(-1, keepdims=True)
+    np.testing.assert_allclose(scores, [probabilities[0, :, 2], probabilities[1, :, 0]], rtol=1e-4)

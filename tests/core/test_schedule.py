@@ -116,3 +116,16 @@ def test_impossible_schedules_are_refused(options, message):
 def test_unknown_curriculum_is_refused():
     with pytest.raises(InputError, match=r"'sine'.*cosine, linear, step"):
         sched.min_crop_scales("sine", 1.0, 10)
+
+
+def test_no_iterations_leave_every_image_as_it_is():
+    schedule = Schedule(ipc=3, iterations=0, round_iterations=500)
+    batches = sched.class_batches(schedule, 4, 5)
+    assert [len(batch.slots) for batch in batches] == [5, 5, 2]
+    assert np.concatenate([batch.slots for batch in batches]).tolist() == list(range(12))
+    for batch in batches:
+        assert (batch.rounds, batch.iterations, batch.image_iterations) == (0, 0, 0)
+        assert batch.join.tolist() == batch.leave.tolist() == [0] * len(batch.slots)
+    assert sched.constant_image_iterations(schedule, 4) == 0
+    with pytest.raises(InputError, match="iterations: got -1, expected at least 0"):
+        Schedule(ipc=3, iterations=-1, round_iterations=500)

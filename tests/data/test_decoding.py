@@ -1,10 +1,11 @@
 """Files that no camera should have written, and some that every camera does."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from delt_jax.data.decoding import decode, is_image_name
 from delt_jax.errors import InputError
@@ -31,6 +32,14 @@ def test_exif_rotation_is_applied():
     exif[0x0112] = 6  # the camera was held upright: turn a quarter to the right
     data = encoded(Image.fromarray(RGB), exif=exif)
     np.testing.assert_array_equal(decode(data, "x"), np.rot90(RGB, -1))
+
+
+def test_pixels_outlive_broken_exif(monkeypatch):
+    def broken(image):
+        raise struct.error("unpack requires a buffer of 4 bytes")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", broken)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(RGB)), "x"), RGB)
 
 
 def test_grey_alpha_and_palette():

@@ -1,10 +1,13 @@
 """ImageFolder trees as sources, tidy ones and others."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from delt_jax.data.image_folder import open_image_folder
+from delt_jax.data import image_folder
+from delt_jax.data.image_folder import open_image_folder, open_two_folders
 from delt_jax.errors import InputError
 
 
@@ -37,7 +40,9 @@ def test_val_serves_as_test_and_test_comes_first(tree):
     assert len(open_image_folder(tree, "test")) == 4
     (tree / "val").rename(tree / "validation")
     assert len(open_image_folder(tree, "test")) == 4
-    (tree / "validation").rename(tree / "test")
+    (tree / "validation").rename(tree / "valid")
+    assert len(open_image_folder(tree, "test")) == 4
+    (tree / "valid").rename(tree / "test")
     assert len(open_image_folder(tree, "test")) == 4
 
 
@@ -92,5 +97,89 @@ def test_class_without_an_image(tree):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_class_in_one_split_only(tree, split):
     (tree / split / "eel").mkdir()
-    with pytest.raises(InputError, match=rf"class 'eel' is only in {split}/"):
+    with pytest.raises(InputError, match=rf"class 'eel' is only in \S*/{split} \([23] classes in "):
         open_image_folder(tree, "test")
+
+
+def test_two_folders_wherever_they_lie(tree):
+    (tree / "val").rename(tree / "elsewhere")
+    train = open_two_folders(tree / "train", tree / "elsewhere", "train")
+    test = open_two_folders(tree / "train", tree / "elsewhere", "test")
+    assert train.class_names == test.class_names == ("cat", "dog")
+    assert (train.names[0], test.names[0]) == ("cat/0.png", "cat/0.png")
+    assert (len(train), len(test)) == (6, 4)
+
+
+def test_class_folders_may_be_links(tree, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (tree / "train" / "dog").rename(elsewhere / "hound")
+    (tree / "train" / "dog").symlink_to(elsewhere / "hound")
+    assert open_image_folder(tree, "train").names[3:] == ("dog/0.png", "dog/1.png", "dog/2.png")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("..", r"train/eel: a link to \S+, where it lies; expected a class folder"),
+        (".", r"train/eel: a link to \S+, where it lies; expected a class folder"),
+        ("eel", "train/eel: a link that leads nowhere or in a circle"),
+        ("gone", "train/eel: a link that leads nowhere or in a circle"),
+    ],
+)
+def test_a_link_that_is_no_class_folder(tree, target, message):
+    (tree / "train" / "eel").symlink_to(target)
+    with pytest.raises(InputError, match=message):
+        open_image_folder(tree, "train")
+
+
+def test_hidden_folders_and_what_is_no_file(tree):
+    cat = tree / "train" / "cat"
+    (cat / ".ipynb_checkpoints").mkdir()
+    (cat / ".ipynb_checkpoints" / "0-checkpoint.png").write_bytes(b"?")
+    (cat / "folder.png").mkdir()
+    (cat / "link.png").symlink_to("link.png")
+    os.mkfifo(cat / "pipe.png")  # would never end to be read
+    source = open_image_folder(tree, "train")
+    assert source.names[:4] == ("cat/0.png", "cat/1.png", "cat/2.png", "cat/link.png")
+    with pytest.raises(InputError, match=r"link\.png: cannot be read"):
+        source[3]
+
+
+def test_a_class_whose_images_are_all_deep_down(tree):
+    deep = tree / "train" / "cat" / "2024" / "may"
+    deep.mkdir(parents=True)
+    for index in range(3):
+        (tree / "train" / "cat" / f"{index}.png").rename(deep / f"{index}.png")
+    assert open_image_folder(tree, "train").names[0] == "cat/2024/may/0.png"
+
+
+def test_a_name_that_is_not_utf8(tree):
+    name = os.fsdecode(b"caf\xe9.png")
+    (tree / "train" / "cat" / "0.png").rename(tree / "train" / "cat" / name)
+    with pytest.raises(InputError, match=r"image 'cat/caf\\udce9\.png'; expected a name in UTF-8"):
+        open_image_folder(tree, "train")
+
+
+def test_a_folder_that_cannot_be_listed(tree, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"train/dog: cannot be listed \(Permission denied\)"):
+        open_image_folder(tree, "train")
+
+
+def test_a_class_is_listed_again_only_when_its_folder_has_changed(tree, monkeypatch):
+    monkeypatch.setattr(image_folder, "_FRESH_SECONDS", -1e9)
+    open_image_folder(tree, "train")
+    listed = image_folder._listing.cache_info().misses
+    assert len(open_image_folder(tree, "train")) == 6
+    assert image_folder._listing.cache_info().misses == listed
+    (tree / "train" / "cat" / "0.png").unlink()
+    os.utime(tree / "train" / "cat", (1, 1))
+    assert len(open_image_folder(tree, "train")) == 5
+    assert image_folder._listing.cache_info().misses == listed + 1

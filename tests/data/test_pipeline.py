@@ -1,9 +1,12 @@
-"""Batches: order, raggedness, workers; the centre crop."""
+"""Batches: order, raggedness, workers, unreadable images, views; the centre crop."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from delt_jax.data.arrays import ArraySource
+from delt_jax.data.image_folder import open_image_folder
+from delt_jax.data.patches import RandomCrops
 from delt_jax.data.pipeline import batches, centre_crop, load, measure_statistics, resize_side
 from delt_jax.errors import InputError
 
@@ -16,12 +19,28 @@ def source():
     return ArraySource(images, np.arange(11) % 3, ("a", "b", "c"))
 
 
+BROKEN = (2, 6)
+
+
+@pytest.fixture
+def broken_source(tmp_path):
+    """Two classes of four images; in each the third file is none."""
+    for name in ("a", "b"):
+        folder = tmp_path / "train" / name
+        folder.mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (12, 12), (50, 100, 10 * number)).save(folder / f"{number}.png")
+        (folder / "2.png").write_bytes(b"not an image")
+    return open_image_folder(tmp_path, "train")
+
+
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_order_and_ragged_last_batch(source, threads):
     found = list(batches(source, None, 4, 8, threads=threads))
     assert [batch.images.shape for batch in found] == [(4, 8, 8, 3), (4, 8, 8, 3), (3, 8, 8, 3)]
     assert np.concatenate([batch.indices for batch in found]).tolist() == list(range(11))
-    for images, labels, indices in found:
+    for images, labels, indices, problems, boxes in found:
+        assert (problems, boxes) == ((), None)
         assert images.dtype == np.uint8
         assert labels.dtype == indices.dtype == np.int64
         np.testing.assert_array_equal(images[:, 0, 0, 0], indices)
@@ -35,12 +54,58 @@ def test_indices_choose_and_repeat(source):
     assert list(batches(source, [], 4, 8)) == []
 
 
-def test_workers_change_nothing(source):
-    alone, shared = (list(batches(source, [9, 0, 4, 4, 1], 2, 8, workers=w)) for w in (0, 2))
-    assert len(alone) == len(shared) == 3
+def assert_equal_batches(alone, shared):
+    assert len(alone) == len(shared)
     for one, other in zip(alone, shared, strict=True):
-        for mine, theirs in zip(one, other, strict=True):
-            np.testing.assert_array_equal(mine, theirs)
+        assert one.problems == other.problems
+        for name in ("images", "labels", "indices", "boxes"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_workers_change_nothing(broken_source):
+    """Neither order nor images, nor the reasons why some cannot be read; with views too."""
+    indices = [7, 0, 6, 6, 2, 3]
+    for views in (None, RandomCrops(3, 5, seed=1)):
+        alone, shared = (
+            list(batches(broken_source, indices, 4, 8, views=views, strict=False, workers=workers))
+            for workers in (0, 2)
+        )
+        assert [batch.indices.tolist() for batch in shared] == [[7, 0, 6, 6], [2, 3]]
+        assert_equal_batches(alone, shared)
+
+
+def test_unreadable_images_are_black_and_named(broken_source):
+    first, second = batches(broken_source, None, 4, 8, strict=False)
+    assert first.labels.tolist() == [0, 0, -1, 0]
+    assert second.labels.tolist() == [1, 1, -1, 1]
+    for batch, index in zip((first, second), BROKEN, strict=True):
+        assert (batch.images[2] == 0).all()
+        assert (batch.images[3] == (50, 100, 30)).all()
+        ((found, reason),) = batch.problems
+        assert found == index
+        assert reason.endswith(
+            f"{broken_source.names[index]}: cannot be read (no known image format); expected an "
+            "image file that Pillow opens"
+        )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_images_are_errors_where_strict(broken_source, workers):
+    iterator = batches(broken_source, None, 2, 8, workers=workers)
+    assert next(iterator).labels.tolist() == [0, 0]
+    with pytest.raises(InputError, match=r"a/2\.png: cannot be read"):
+        next(iterator)
+
+
+def test_views(broken_source):
+    views = RandomCrops(3, 5, seed=1)
+    (batch,) = batches(broken_source, [1, 2], 4, 8, views=views, strict=False)
+    assert (batch.images.shape, batch.boxes.shape) == ((2, 3, 5, 5, 3), (2, 3, 4))
+    crops, boxes = views(broken_source[1], "a/1.png")
+    np.testing.assert_array_equal(batch.images[0], crops)
+    np.testing.assert_array_equal(batch.boxes[0], boxes)
+    assert not batch.images[1].any()
+    assert not batch.boxes[1].any()
 
 
 def test_input_error_comes_through(source):
@@ -69,6 +134,22 @@ def test_load(source):
     assert batch.images[:, 0, 0, 0].tolist() == [3, 1]
     assert load(source, None, 8).labels.tolist() == source.labels.tolist()
     assert load(source, [], 8).images.shape == (0, 8, 8, 3)
+
+
+def test_load_names_what_it_could_not_read(broken_source):
+    batch = load(broken_source, [0, 6, 7], 8, strict=False)
+    assert batch.labels.tolist() == [0, -1, 1]
+    assert [index for index, _ in batch.problems] == [6]
+    with pytest.raises(InputError, match=r"b/2\.png: cannot be read"):
+        load(broken_source, [0, 6, 7], 8)
+
+
+def test_statistics_leave_out_unreadable_images(broken_source):
+    mean, std = measure_statistics(broken_source, 8, [0, 2])
+    np.testing.assert_allclose(np.asarray(mean) * 255, (50, 100, 0), atol=1e-9)
+    np.testing.assert_allclose(std, 0, atol=1e-9)
+    with pytest.raises(InputError, match=r"a/2\.png: cannot be read"):
+        measure_statistics(broken_source, 8, [2, 6])
 
 
 def test_statistics_of_known_pixels(source):

@@ -17,7 +17,7 @@ def test_large_sets_are_thinned_and_shrunk():
         for rank in range(3)
     ]
     noise = np.random.default_rng(0).integers(0, 256, (200, 180, 3), np.uint8)
-    shown = build_gallery(records, lambda record: noise, lambda name: None, most_classes=5)
+    shown = build_gallery(records, lambda record: noise, lambda image: None, most_classes=5)
     assert [row.class_index for row in shown.rows] == [0, 7, 14, 22, 29]
     assert shown.classes == 30
     assert (shown.side, shown.shrunk_to) == (200, 160)

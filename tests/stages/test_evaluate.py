@@ -23,6 +23,7 @@ from delt_jax.runtime.metrics import read_metrics
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import evaluate, student
 from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
+from delt_jax.stages.opening import describe
 from delt_jax.stages.student import StudentTrainer
 
 
@@ -91,7 +92,7 @@ def test_a_student_goes_on_where_it_was_interrupted(prepared, monkeypatch, tmp_p
     config, workdir = prepared
     config.evaluate.batch_size = 4  # of six images: the last batch is ragged
     config.evaluate.randaugment_ops = 1
-    spec = evaluate.describe(config.data.name, config.data.source, SIZE)
+    spec = describe(config)
     teacher = evaluate.load_network(workdir.teacher)
     protocol = evaluate.read_protocol(config, "conv3", spec, teacher)
     trainer = StudentTrainer("conv3", teacher, protocol, SIZE)
@@ -152,7 +153,7 @@ def test_refuses_before_it_trains(prepared, change, message):
 
 def test_real_images_suffer_what_distilled_ones_do(prepared):
     config, workdir = prepared
-    spec = evaluate.describe(config.data.name, config.data.source, SIZE)
+    spec = describe(config)
     config.distilled.format = "png"
     plain = evaluate._open_sets(config, workdir, spec)
     config.distilled.format, config.distilled.quality = "jpg", 50

@@ -24,6 +24,7 @@ def test_a_good_config_gives_its_spec_and_plan(config):
     ("path", "value", "message"),
     [
         ("ipc", 0, "ipc: got 0, expected at least 1"),
+        ("data.workers", -2, r"data\.workers: got -2, expected at least -1"),
         ("synthesis.learning_rate", -1.0, r"synthesis\.learning_rate: got -1"),
         ("synthesis.flip", 1.5, r"synthesis\.flip: got 1\.5, expected 0 to 1"),
         ("synthesis.crop_curriculum", "cosin", "crop_curriculum: got 'cosin'"),
@@ -33,6 +34,10 @@ def test_a_good_config_gives_its_spec_and_plan(config):
         ("synthesis.round_iterations", 3, "does not divide iterations = 8"),
         ("select.mode", "medum", "did you mean 'medium'"),
         ("select.ranking", "/no/ranking.csv", "which is no file"),
+        ("select.crops", -1, r"select\.crops: got -1, expected at least 0"),
+        ("select.factor", 9, r"select\.factor: got 9, expected 1 to the side of 8 pixels"),
+        ("select.images_per_class", 1, r"got 1, expected 0 \(all\) or .* factor\^2 = 2 \* 1 = 2"),
+        ("synthesis.iterations", -2, "iterations: got -2, expected at least 0"),
         ("teacher.arch", "con3", r"teacher\.arch: unknown architecture 'con3'.*conv3"),
         ("teacher.weights", "/no/weights.pth", "weights '/no/weights.pth': no such file; expected"),
         ("teacher.weights", "torchvison", "did you mean 'torchvision'"),

@@ -60,7 +60,12 @@ def fabricate(
         {
             "seed": 1,
             "ipc": ipc,
-            "data": {"name": "own", "source": str(source), "image_size": size},
+            "data": {
+                "name": "own",
+                "source": str(source),
+                "image_size": size,
+                "images_per_class": 0,
+            },
             "report": {"classes": 20},
             "note": "</pre><script>config</script>",
         }

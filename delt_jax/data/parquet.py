@@ -1,0 +1,260 @@
+"""Parquet files as the Hugging Face Hub keeps data sets, read at random, a row group at a time."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import re
+import threading
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int64, UInt8
+
+from delt_jax.data.decoding import decode
+from delt_jax.data.image_source import distinct, numbered_names
+from delt_jax.errors import InputError
+
+# What the two splits may be called, the first that is there and has labels wins.
+SPLITS = {"train": ("train",), "test": ("test", "validation", "val", "valid")}
+
+_LABEL_COLUMNS = ("label", "labels", "fine_label")  # where several columns hold class labels
+_HELD_BYTES = 256 << 20  # of encoded images in the row groups that are kept
+
+
+class ParquetSource:
+    """Images in the rows of some files; see `delt_jax.data.image_source.ImageSource`.
+
+    Files are mapped into memory by the process that reads them, and only the row groups of the
+    latest images are kept, still encoded. So reading in order costs each row group once; reading at
+    random costs one (on the Hub mostly 100 images) for each image.
+
+    Args:
+      files: in order.
+      columns: where image and label are.
+      labels: of all rows.
+      class_names: in label order.
+      split: its name, the beginning of the images' names.
+    """
+
+    def __init__(
+        self,
+        files: tuple[pathlib.Path, ...],
+        columns: "_Columns",
+        labels: Int64[np.ndarray, " n"],
+        class_names: tuple[str, ...],
+        split: str,
+    ):
+        self._files, self._columns = files, columns
+        self.labels = labels
+        self.class_names = class_names
+        self.names = numbered_names(class_names, labels, f"{split}_")
+        rows = []
+        self._places: list[tuple[int, int]] = []  # file and number in it of each row group
+        for number, file in enumerate(files):
+            metadata = _open(file).metadata
+            for group in range(metadata.num_row_groups):
+                self._places.append((number, group))
+                rows.append(metadata.row_group(group).num_rows)
+        self._starts = np.cumsum([0, *rows])
+        self.__setstate__({})
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        group = int(np.searchsorted(self._starts, index, side="right")) - 1
+        name = self.names[index]
+        try:
+            image = self._row_group(group)[int(index - self._starts[group])].as_py()
+        except (pa.ArrowException, OSError) as error:
+            file = self._files[self._places[group][0]]
+            reason = str(error).splitlines()[0]
+            raise InputError(f"image {name} in {file}: cannot be read ({reason})") from error
+        data = image.get("bytes") if isinstance(image, dict) else image
+        if data is None:
+            raise InputError(f"image {name}: has no bytes; expected the encoded image in its row")
+        return decode(data, name)
+
+    def _row_group(self, group: int) -> pa.ChunkedArray:
+        with self._lock:  # Arrow's reader of a file is for one thread at a time
+            rows = self._held.pop(group, None)
+            if rows is None:
+                file, number = self._places[group]
+                if file not in self._readers:
+                    self._readers[file] = _open(self._files[file])
+                columns = [self._columns.image_leaf]
+                table = self._readers[file].read_row_group(number, columns, use_threads=False)
+                rows = table.column(0)
+            self._held[group] = rows
+            while len(self._held) > 1 and sum(r.nbytes for r in self._held.values()) > _HELD_BYTES:
+                self._held.popitem(last=False)
+            return rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_lock", "_readers", "_held")  # of each process
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._readers: dict[int, pq.ParquetFile] = {}
+        self._held: collections.OrderedDict[int, pa.ChunkedArray] = collections.OrderedDict()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Where images and labels are, and what the classes are called if the file says so."""
+
+    image: str
+    label: str
+    is_struct: bool
+    class_names: tuple[str, ...] | None
+
+    @property
+    def image_leaf(self) -> str:
+        return f"{self.image}.bytes" if self.is_struct else self.image
+
+
+def find_files(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, ...]]:
+    """Returns the Parquet files of each split in a folder; nothing where it holds none.
+
+    Looks for `*.parquet` in the folder and in data/, whose names begin with the split's
+    (`train-00000-of-00003.parquet`), and for any in a folder of the split's name.
+    """
+    found: dict[str, list[pathlib.Path]] = {}
+    words = "|".join(name for names in SPLITS.values() for name in names)
+    for file in [*root.glob("*.parquet"), *root.glob("data/*.parquet")]:
+        match = re.search(rf"(?:^|[-_.])({words})(?![A-Za-z])", file.name)
+        found.setdefault(match[1] if match else "", []).append(file)
+    for file in root.glob("*/*.parquet"):
+        if re.fullmatch(words, file.parent.name):
+            found.setdefault(file.parent.name, []).append(file)
+    return {split: tuple(sorted(files)) for split, files in found.items()}
+
+
+def open_parquet(
+    root: pathlib.Path,
+    split: str,
+    class_names: tuple[str, ...] | None = None,
+    test_split: str | None = None,
+) -> ParquetSource:
+    """Opens one split of a folder of Parquet files.
+
+    Args:
+      root: with the files that `find_files` finds. Of their columns are read: a struct with `bytes`
+        (or plain bytes), which is the image as a file, and an integer, which is its class.
+      split: "train" or "test"; for the latter a split without labels is passed over.
+      class_names: names to use where the files have none (they do in the metadata that the library
+        `datasets` writes); None names classes by their number.
+      test_split: what the test split is called there; None for the first of `SPLITS`.
+
+    Raises:
+      InputError: for anything else, naming the file.
+    """
+    files = find_files(root)
+    choices = [name for name in SPLITS[split] if name in files]
+    if split == "test" and test_split in files:
+        choices.insert(0, test_split)
+    if not choices:
+        found = ", ".join(sorted(name or "files of no split" for name in files)) or "nothing"
+        raise InputError(
+            f"{root}: no {split} split, found {found}; expected {SPLITS[split][0]}-*.parquet in it "
+            "or in its data/"
+        )
+    columns, labels = _read_labels(files[choices[0]])
+    for choice in choices[1:]:
+        if labels.size and labels.min() >= 0:
+            break
+        choices[0] = choice
+        columns, labels = _read_labels(files[choice])
+    if not labels.size or labels.min() < 0:
+        found = f"label {labels.min()}" if labels.size else "no rows"
+        raise InputError(f"{files[choices[0]][0]}: {found}; expected labels from 0")
+    names = columns.class_names or class_names
+    if names is None:
+        train = labels
+        if split == "test" and "train" in files:
+            _, train = _read_labels(files["train"])
+        names = tuple(map(str, range(int(train.max(initial=labels.max())) + 1)))
+    if labels.max() >= len(names):
+        raise InputError(
+            f"{files[choices[0]][0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
+            f"{len(names)} classes"
+        )
+    return ParquetSource(files[choices[0]], columns, labels, distinct(names), choices[0])
+
+
+def _read_labels(
+    files: tuple[pathlib.Path, ...],
+) -> tuple[_Columns, Int64[np.ndarray, " n"]]:
+    columns, parts = None, []
+    for file in files:
+        reader = _open(file)
+        found = _find_columns(reader.schema_arrow, file)
+        columns = columns or found
+        if found != columns:
+            raise InputError(f"{file}: columns {found}; expected those of {files[0]}, {columns}")
+        try:
+            column = reader.read([columns.label]).column(0)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(file, error) from error
+        if column.null_count:
+            raise InputError(f"{file}: {column.null_count} rows without a {columns.label}")
+        parts.append(column.to_numpy().astype(np.int64))
+    assert columns is not None
+    return columns, np.concatenate(parts)
+
+
+def _open(file: pathlib.Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file, memory_map=True, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: pathlib.Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0]
+    return InputError(f"{file}: cannot be read as Parquet ({reason})")
+
+
+def _find_columns(schema: pa.Schema, file: pathlib.Path) -> _Columns:
+    features = _features(schema)
+    images = [field for field in schema if _is_image(field.type)]
+    labels = [field.name for field in schema if pa.types.is_integer(field.type)]
+    declared = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
+    labels = declared or labels
+    if len(labels) > 1:
+        labels = [name for name in _LABEL_COLUMNS if name in labels][:1]
+    if len(images) != 1 or len(labels) != 1:
+        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        raise InputError(
+            f"{file}: columns {found}; expected one image (a struct with bytes) and one integer "
+            "label"
+        )
+    names = features.get(labels[0], {}).get("names")
+    return _Columns(
+        image=images[0].name,
+        label=labels[0],
+        is_struct=pa.types.is_struct(images[0].type),
+        class_names=tuple(map(str, names)) if names else None,
+    )
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _is_image(kind.field(index).type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """What the library `datasets` says of the columns; nothing where another one wrote the file."""
+    try:
+        about = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    known = about.items() if isinstance(about, dict) else ()
+    return {name: feature for name, feature in known if isinstance(feature, dict)}

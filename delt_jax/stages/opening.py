@@ -1,0 +1,39 @@
+"""The data set that a config names, opened for a stage."""
+
+from typing import Any
+
+import numpy as np
+
+from delt_jax.data import sources
+from delt_jax.data.image_source import ImageSource
+from delt_jax.data.selection import Subset
+from delt_jax.data.sources import Split
+from delt_jax.data.specs import DatasetSpec
+
+
+def describe(config: Any) -> DatasetSpec:
+    """What is known of `config.data.{name,source,image_size}`; see `delt_jax.data.sources`."""
+    data = config.data
+    return sources.describe(data.name, data.source or "", data.image_size or None)
+
+
+def open_split(config: Any, split: Split, image_size: int | None = None) -> ImageSource:
+    """Opens a split of `config.data`, cut to `data.images_per_class` where that is set.
+
+    Args:
+      config: reads `data.{name,source,image_size,images_per_class}`.
+      split: "train" or "test".
+      image_size: as for `delt_jax.data.sources.open_source`; None for the spec's.
+    """
+    spec, most = describe(config), config.data.images_per_class
+    source = sources.open_source(
+        spec, config.data.source or "", split, image_size or spec.image_size
+    )
+    if not most:
+        return source
+    chosen = []
+    for label in range(len(source.class_names)):
+        members = np.flatnonzero(source.labels == label)
+        count = min(most, len(members))
+        chosen.append(members[np.arange(count) * len(members) // max(count, 1)])  # evenly spaced
+    return Subset(source, np.sort(np.concatenate(chosen)))

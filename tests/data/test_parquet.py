@@ -1,0 +1,219 @@
+"""Parquet folders as the Hugging Face Hub has them, written here with pyarrow."""
+
+import io
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from delt_jax.data.pipeline import batches
+from delt_jax.data.sources import describe, open_source
+from delt_jax.errors import InputError
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+parquet = pytest.importorskip("delt_jax.data.parquet")
+
+
+def pixels(index):
+    return np.random.default_rng(index).integers(0, 256, (7, 8, 3), np.uint8)
+
+
+def png(index):
+    file = io.BytesIO()
+    Image.fromarray(pixels(index)).save(file, "PNG")
+    return file.getvalue()
+
+
+def table(indices, labels, names=("cat", "n/a"), image="image", label="label"):
+    """Rows as the library `datasets` writes them, its metadata included."""
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = [{"bytes": png(index), "path": f"{index}.png"} for index in indices]
+    columns = {image: pa.array(images, struct), label: pa.array(labels, pa.int64())}
+    features = {image: {"_type": "Image"}, label: {"names": names, "_type": "ClassLabel"}}
+    about = {"info": {"features": features}}
+    metadata = {b"huggingface": json.dumps(about).encode()} if names else None
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def write(rows, path, group=3):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows, path, row_group_size=group)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten training images in three files of row groups of three, four test images."""
+    for part, indices in enumerate((range(4), range(4, 8), range(8, 10))):
+        labels = [index % 2 for index in indices]
+        write(table(indices, labels), tmp_path / "data" / f"train-0000{part}-of-00003.parquet")
+    write(table(range(10, 14), [0, 1, 1, 0]), tmp_path / "data" / "test-00000-of-00001.parquet")
+    return tmp_path
+
+
+def test_images_labels_and_names(folder):
+    source = open_source("own", str(folder), "train")
+    assert len(source) == 10
+    assert source.class_names == ("cat", "n/a")
+    assert source.labels.dtype == np.int64
+    assert source.labels.tolist() == [0, 1] * 5
+    assert source.names[:2] == ("cat/train_00000.png", "n_a/train_00001.png")
+    for index in (9, 0, 4, 3, 7, 8):
+        np.testing.assert_array_equal(source[index], pixels(index))
+    with pytest.raises(IndexError):
+        source[10]
+    test = open_source("own", str(folder), "test")
+    assert test.labels.tolist() == [0, 1, 1, 0]
+    np.testing.assert_array_equal(test[3], pixels(13))
+
+
+def test_files_beside_each_other_and_folders_by_split(tmp_path):
+    write(table([1], [0]), tmp_path / "flat" / "train.parquet")
+    write(table([2], [0]), tmp_path / "flat" / "validation.parquet")
+    write(table([1], [0]), tmp_path / "split" / "train" / "0000.parquet")
+    write(table([2], [0]), tmp_path / "split" / "valid" / "0000.parquet")
+    for name in ("flat", "split"):
+        assert len(open_source("own", str(tmp_path / name), "train")) == 1
+        test = open_source("own", str(tmp_path / name), "test")
+        np.testing.assert_array_equal(test[0], pixels(2))
+
+
+def test_only_the_latest_row_groups_are_held(folder, monkeypatch):
+    source = open_source("own", str(folder), "train")
+    read = []
+    original = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "read_row_group",
+        lambda self, group, *rest, **options: (
+            read.append(group) or original(self, group, *rest, **options)
+        ),
+    )
+    for index in range(10):
+        source[index]
+    assert read == [0, 1, 0, 1, 0]  # each of the files' groups once
+    monkeypatch.setattr(parquet, "_HELD_BYTES", 0)
+    for index in (0, 9, 0, 9):
+        source[index]
+    assert len(source._held) == 1
+
+
+def test_source_travels_to_workers(folder):
+    source = open_source("own", str(folder), "train")
+    source[0]
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copy[5], pixels(5))
+    order = [3, 9, 1, 1]
+    found = np.concatenate([batch.images for batch in batches(source, order, 3, 7, threads=2)])
+    alone = np.concatenate([batch.images for batch in batches(copy, order, 3, 7, threads=0)])
+    np.testing.assert_array_equal(found, alone)
+
+
+def test_class_names_from_the_table_or_by_number(tmp_path):
+    rows = table([0, 1], [0, 1], names=None)
+    write(rows, tmp_path / "train.parquet")
+    write(table([2], [0], names=None), tmp_path / "test.parquet")
+    assert open_source("own", str(tmp_path), "test").class_names == ("0", "1")
+    assert open_source("cifar10", str(tmp_path), "train").class_names[:2] == (
+        "airplane",
+        "automobile",
+    )
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    write(table([0, 1], [0, 1], names=("crane", "crane")), tmp_path / "train.parquet")
+    assert open_source("own", str(tmp_path), "train").class_names == ("crane", "crane (class 1)")
+
+
+def test_a_test_split_without_labels_is_passed_over(tmp_path):
+    write(table([0], [0]), tmp_path / "train.parquet")
+    write(table([1], [-1]), tmp_path / "test.parquet")
+    write(table([2], [1]), tmp_path / "validation.parquet")
+    assert open_source("own", str(tmp_path), "test").names == ("n_a/validation_00000.png",)
+
+
+def test_columns_of_other_names_and_kinds(tmp_path):
+    rows = table([0, 1], [0, 1], image="img", label="fine_label")
+    rows = rows.append_column("coarse_label", pa.array([5, 6]))
+    rows = rows.append_column("url", pa.array(["a", "b"]))
+    write(rows, tmp_path / "a" / "train.parquet")
+    source = open_source("own", str(tmp_path / "a"), "train")
+    assert source.labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(source[1], pixels(1))
+    plain = pa.table({"label": pa.array([0], pa.uint8()), "jpg": pa.array([png(3)])})
+    write(plain, tmp_path / "b" / "train.parquet")
+    np.testing.assert_array_equal(open_source("own", str(tmp_path / "b"), "train")[0], pixels(3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (pa.table({"text": ["a"], "label": [0]}), "columns text: string, label: int64; expected o"),
+        (pa.table({"image": [b"a"], "label": ["a"]}), "columns image: binary, label: string; expe"),
+        (pa.table({"image": [b"a"], "label": [2, None][1:]}).cast(
+            pa.schema([("image", pa.binary()), ("label", pa.int64())])), "1 rows without a label"),
+        (pa.table({"image": [b"a"], "label": [-1]}), "label -1; expected labels from 0"),
+        (table([0], [2]), "label 2; expected 0 to 1, of 2 classes"),
+        (table([], []), "no rows; expected labels from 0"),
+    ],
+)  # fmt: skip
+def test_wrong_rows_end_in_one_line(tmp_path, rows, message):
+    write(rows, tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=message) as caught:
+        open_source("own", str(tmp_path), "train")
+    assert "\n" not in str(caught.value)
+    assert "train.parquet" in str(caught.value)
+
+
+def test_wrong_files_end_in_one_line(folder):
+    data = folder / "data"
+    (data / "test-00000-of-00001.parquet").rename(data / "extra.parquet")
+    with pytest.raises(InputError, match="no test split, found files of no split, train; exp"):
+        open_source("own", str(folder), "test")
+    (data / "test.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(InputError, match=r"test\.parquet: cannot be read as Parquet \("):
+        open_source("own", str(folder), "test")
+    rows = table(range(4), [0] * 4, names=("dog",))
+    write(rows, data / "train-00002-of-00003.parquet")
+    with pytest.raises(InputError, match=r"train-00002\S*: columns .*expected those of .*00000-of"):
+        open_source("own", str(folder), "train")
+
+
+def test_an_image_that_is_not_there_or_damaged(tmp_path):
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = [{"bytes": None, "path": "a.png"}, {"bytes": b"text", "path": "b.png"}, None]
+    write(
+        pa.table({"image": pa.array(images, struct), "label": [0, 0, 0]}),
+        tmp_path / "train.parquet",
+    )
+    source = open_source("own", str(tmp_path), "train")
+    with pytest.raises(InputError, match=r"image 0/train_00000\.png: has no bytes"):
+        source[0]
+    with pytest.raises(InputError, match=r"image 0/train_00001\.png: cannot be read \(no known"):
+        source[1]
+    with pytest.raises(InputError, match=r"image 0/train_00002\.png: has no bytes"):
+        source[2]
+
+
+def test_damage_inside_a_file_is_an_image_that_cannot_be_read(folder):
+    file = folder / "data" / "test-00000-of-00001.parquet"
+    source = open_source("own", str(folder), "test")
+    damaged = bytearray(file.read_bytes())
+    damaged[4:40] = b"\xff" * 36  # the header of the first page
+    file.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"image cat/test_00000\.png in \S+: cannot be read"):
+        source[0]
+
+
+def test_a_table_beside_an_image_folder_is_not_the_source(tmp_path):
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "train" / "a" / "1.png").write_bytes(png(1))
+    pq.write_table(pa.table({"file_name": ["train/a/1.png"]}), tmp_path / "metadata.parquet")
+    assert open_source("own", str(tmp_path), "train").names == ("a/1.png",)
+
+
+def test_described_as_any_other_source(folder):
+    spec = describe("own", str(folder))
+    assert (spec.num_classes, spec.image_size, spec.class_names) == (2, 32, ("cat", "n/a"))
