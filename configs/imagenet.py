@@ -19,7 +19,7 @@ def get_config(arg=None):
         arg,
         ipc=50,
         source="",
-        teacher="resnet18",
+        teacher="",
         weights="",
         method="delt",
         constant=False,
@@ -29,12 +29,14 @@ def get_config(arg=None):
     c.ipc = arg.ipc
     c.data.name = "imagenet1k"
     c.data.source = arg.source
-    c.teacher.arch = arg.teacher
+    # The smoke run on digits is for a laptop, where ResNet-18 would take its time.
+    c.teacher.arch = arg.teacher or (
+        "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
+    )
     c.teacher.weights = arg.weights
     c.teacher.statistics = "imagenet"
-    squeeze = (
-        c.teacher.squeeze
-    )  # torchvision's V1 recipe (references/classification), with a cosine and Nesterov
+    # torchvision's V1 recipe (references/classification), with a cosine and Nesterov.
+    squeeze = c.teacher.squeeze
     squeeze.epochs = 90
     squeeze.batch_size = 256
     squeeze.learning_rate = 0.1

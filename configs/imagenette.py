@@ -19,7 +19,7 @@ def get_config(arg=None):
         arg,
         ipc=10,
         source="",
-        teacher="resnet18",
+        teacher="",
         weights="",
         statistics="auto",
         method="delt",
@@ -31,7 +31,10 @@ def get_config(arg=None):
     c.ipc = arg.ipc
     c.data.name = "imagenette"
     c.data.source = arg.source
-    c.teacher.arch = arg.teacher
+    # The smoke run on digits is for a laptop, where ResNet-18 would take its time.
+    c.teacher.arch = arg.teacher or (
+        "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
+    )
     c.teacher.weights = arg.weights
     c.teacher.statistics = arg.statistics
     squeeze = (

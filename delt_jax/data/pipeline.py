@@ -1,5 +1,7 @@
 """Images in batches: the centre crop that every evaluation sees, through Grain."""
 
+import math
+import mmap
 from collections.abc import Generator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -97,7 +99,7 @@ class _Load:
     def __call__(self, indices: Int64[np.ndarray, " b"]) -> Batch:
         views, side = self._views, self._image_size
         shape = (side, side, 3) if views is None else (views.count, views.side, views.side, 3)
-        images = np.zeros((len(indices), *shape), np.uint8)
+        images = _pages((len(indices), *shape))
         boxes = None if views is None else np.zeros((len(indices), views.count, 4), np.int64)
         labels = self._source.labels[indices]
         problems = []
@@ -115,6 +117,15 @@ class _Load:
             else:
                 images[row], boxes[row] = views(image, self._source.names[index])
         return Batch(images, labels, indices, tuple(problems), boxes)
+
+
+def _pages(shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+    """Zeros in memory that goes back to the system with the array.
+
+    The C library keeps what it got for arrays of a few MB, a heap per thread, so that a run would
+    grow for thousands of images.
+    """
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
 
 def batches(
