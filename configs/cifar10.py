@@ -14,31 +14,15 @@ Arguments: `ipc` (10), `source` (folder, .npz or tfds:NAME; default TFDS's cifar
 (delt | constant, all images from the start instead of EarlyLate | rded; `constant` alone is short for the second), `published` (the published code's mixed normalisations), `smoke`.
 """
 
-from configs import base, presets
+from configs import presets
 
 
 def get_config(arg=None):
     """DELT on CIFAR-10."""
-    arg = base.parse_arg(
-        arg,
-        ipc=10,
-        source="",
-        teacher="",
-        weights="",
-        statistics="auto",
-        method="delt",
-        constant=False,
-        published=False,
-        smoke=False,
-    )
-    c = base.get_base()
-    c.ipc = arg.ipc
-    c.data.name = "cifar10"
-    c.data.source = arg.source
+    arg = presets.parse_arg(arg, ipc=10, statistics="auto", published=False)
     # The smoke run is for a laptop, where ResNet-18 would take its time.
-    c.teacher.arch = arg.teacher or ("cifar_resnet20" if arg.smoke else "resnet18_small")
-    c.teacher.weights = arg.weights
-    c.teacher.statistics = arg.statistics
+    teacher = "cifar_resnet20" if arg.smoke else "resnet18_small"
+    c = presets.begin(arg, "cifar10", teacher)
     squeeze = c.teacher.squeeze  # ResNet-18 with the small-image stem: 95 % and more are usual
     squeeze.epochs = 40
     squeeze.batch_size = 256
@@ -48,12 +32,4 @@ def get_config(arg=None):
         presets.convnet_teacher(c)
     c.evaluate.randaugment_magnitude = 5.0
     c.evaluate.randaugment_ops = 4
-    if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant; 2000 for ResNet-18
-        presets.constant(c)
-        c.synthesis.iterations = 2000
-    if arg.published:
-        presets.published(c)
-    if arg.smoke:
-        base.shrink(c)
-    presets.choose(c, "constant" if arg.constant else arg.method)
-    return c
+    return presets.finish(c, arg, constant_iterations=2000)

@@ -18,19 +18,13 @@ from delt_jax.errors import InputError
 
 def get_config(arg=None):
     """DELT on the images of `source`."""
-    arg = base.parse_arg(
+    arg = presets.parse_arg(
         arg,
-        source="",
         ipc=10,
         size=0,
-        teacher="",
-        weights="",
         statistics="auto",
         flip=True,
         name="custom",
-        method="delt",
-        constant=False,
-        smoke=False,
     )
     c = base.get_base()
     c.ipc = arg.ipc
@@ -64,10 +58,4 @@ def get_config(arg=None):
         c.synthesis.flip = c.evaluate.flip = 0.0
     magnitude, c.evaluate.randaugment_ops = spec.randaugment
     c.evaluate.randaugment_magnitude = float(magnitude)
-    if arg.ipc == 1:  # as in the paper's other configs, all iterations are constant
-        presets.constant(c)
-        c.synthesis.iterations = 1000
-    if arg.smoke:
-        base.shrink(c)
-    presets.choose(c, "constant" if arg.constant else arg.method)
-    return c
+    return presets.finish(c, arg, constant_iterations=1000)

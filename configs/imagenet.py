@@ -10,30 +10,15 @@ Arguments: `ipc` (50), `source` (folder with train/ and val/, or tfds:imagenet20
 `weights` (torchvision: its V1 file, downloaded once; torchvision:V2; or a file), `method` (delt | constant, all images from the start | rded; `constant` alone is short for the second), `smoke`.
 """
 
-from configs import base, presets
+from configs import presets
 
 
 def get_config(arg=None):
     """DELT on ImageNet-1K."""
-    arg = base.parse_arg(
-        arg,
-        ipc=50,
-        source="",
-        teacher="",
-        weights="",
-        method="delt",
-        constant=False,
-        smoke=False,
-    )
-    c = base.get_base()
-    c.ipc = arg.ipc
-    c.data.name = "imagenet1k"
-    c.data.source = arg.source
+    arg = presets.parse_arg(arg, ipc=50)
     # The smoke run on digits is for a laptop, where ResNet-18 would take its time.
-    c.teacher.arch = arg.teacher or (
-        "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
-    )
-    c.teacher.weights = arg.weights
+    teacher = "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
+    c = presets.begin(arg, "imagenet1k", teacher)
     c.teacher.statistics = "imagenet"
     # torchvision's V1 recipe (references/classification), with a cosine and Nesterov.
     squeeze = c.teacher.squeeze
@@ -45,10 +30,4 @@ def get_config(arg=None):
     squeeze.crop = "resized"
     squeeze.min_scale = 0.08
     squeeze.stored_side = 256
-    if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant
-        presets.constant(c)
-        c.synthesis.iterations = 3000
-    if arg.smoke:
-        base.shrink(c)
-    presets.choose(c, "constant" if arg.constant else arg.method)
-    return c
+    return presets.finish(c, arg, constant_iterations=3000)

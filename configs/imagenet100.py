@@ -11,32 +11,15 @@ Arguments: `ipc` (50), `source` (folder with train/ and val/), `teacher` (resnet
 default: trained here), `statistics` (of the weights), `method` (delt | constant, all images from the start | rded; `constant` alone is short for the second), `smoke`.
 """
 
-from configs import base, presets
+from configs import presets
 
 
 def get_config(arg=None):
     """DELT on ImageNet-100."""
-    arg = base.parse_arg(
-        arg,
-        ipc=50,
-        source="",
-        teacher="",
-        weights="",
-        statistics="auto",
-        method="delt",
-        constant=False,
-        smoke=False,
-    )
-    c = base.get_base()
-    c.ipc = arg.ipc
-    c.data.name = "imagenet100"
-    c.data.source = arg.source
+    arg = presets.parse_arg(arg, ipc=50, statistics="auto")
     # The smoke run on digits is for a laptop, where ResNet-18 would take its time.
-    c.teacher.arch = arg.teacher or (
-        "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
-    )
-    c.teacher.weights = arg.weights
-    c.teacher.statistics = arg.statistics
+    teacher = "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
+    c = presets.begin(arg, "imagenet100", teacher)
     # About 127,000 images: the recipe of ImageNet-1K, with stronger views.
     squeeze = c.teacher.squeeze
     squeeze.epochs = 90
@@ -48,10 +31,4 @@ def get_config(arg=None):
     squeeze.min_scale = 0.25
     squeeze.cutmix_probability = 0.5
     squeeze.stored_side = 256
-    if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant
-        presets.constant(c)
-        c.synthesis.iterations = 3000
-    if arg.smoke:
-        base.shrink(c)
-    presets.choose(c, "constant" if arg.constant else arg.method)
-    return c
+    return presets.finish(c, arg, constant_iterations=3000)

@@ -10,33 +10,15 @@ Arguments: `ipc` (10), `source` (folder with train/ and val/, or tfds:imagenette
 constant | rded; `constant` alone is short for the second), `published`, `smoke`.
 """
 
-from configs import base, presets
+from configs import presets
 
 
 def get_config(arg=None):
     """DELT on ImageNette."""
-    arg = base.parse_arg(
-        arg,
-        ipc=10,
-        source="",
-        teacher="",
-        weights="",
-        statistics="auto",
-        method="delt",
-        constant=False,
-        published=False,
-        smoke=False,
-    )
-    c = base.get_base()
-    c.ipc = arg.ipc
-    c.data.name = "imagenette"
-    c.data.source = arg.source
+    arg = presets.parse_arg(arg, ipc=10, statistics="auto", published=False)
     # The smoke run on digits is for a laptop, where ResNet-18 would take its time.
-    c.teacher.arch = arg.teacher or (
-        "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
-    )
-    c.teacher.weights = arg.weights
-    c.teacher.statistics = arg.statistics
+    teacher = "cifar_resnet20" if arg.smoke and not arg.source else "resnet18"
+    c = presets.begin(arg, "imagenette", teacher)
     squeeze = (
         c.teacher.squeeze
     )  # 9,469 images: many short epochs of small batches, and strong views
@@ -51,12 +33,4 @@ def get_config(arg=None):
     squeeze.cutmix_probability = 0.5
     if c.teacher.arch.startswith("conv"):
         presets.convnet_teacher(c)
-    if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant; 1000 for ResNet-18
-        presets.constant(c)
-        c.synthesis.iterations = 1000
-    if arg.published:
-        presets.published(c)
-    if arg.smoke:
-        base.shrink(c)
-    presets.choose(c, "constant" if arg.constant else arg.method)
-    return c
+    return presets.finish(c, arg, constant_iterations=1000)

@@ -1,9 +1,11 @@
-"""Methods as overrides of a config, never copies of it."""
+"""Methods as overrides of a config, never copies of it; and what the data sets' files share."""
 
 import difflib
+from typing import Any
 
 import ml_collections
 
+from configs import base
 from delt_jax.data import sources
 from delt_jax.errors import InputError
 
@@ -74,3 +76,49 @@ def convnet_teacher(c: ml_collections.ConfigDict) -> None:
     squeeze.weight_decay = 5e-4
     squeeze.label_smoothing = 0.0
     squeeze.warmup_epochs = 1.0
+
+
+def parse_arg(arg: str | None, **defaults: Any) -> ml_collections.ConfigDict:
+    """`base.parse_arg` with the arguments that every data set with a source takes, and `defaults`."""
+    shared = {
+        "source": "",
+        "teacher": "",
+        "weights": "",
+        "method": "delt",
+        "constant": False,
+        "smoke": False,
+    }
+    return base.parse_arg(arg, **shared, **defaults)
+
+
+def begin(arg: ml_collections.ConfigDict, name: str, teacher: str) -> ml_collections.ConfigDict:
+    """The base config of a data set, with its arguments: what is read, and which teacher looks at it."""
+    c = base.get_base()
+    c.ipc = arg.ipc
+    c.data.name = name
+    c.data.source = arg.source
+    c.teacher.arch = arg.teacher or teacher
+    c.teacher.weights = arg.weights
+    c.teacher.statistics = arg.get("statistics", c.teacher.statistics)
+    return c
+
+
+def finish(
+    c: ml_collections.ConfigDict, arg: ml_collections.ConfigDict, constant_iterations: int
+) -> ml_collections.ConfigDict:
+    """Applies what goes over all that a data set's file sets: the paper's IPC 1, `published`, `smoke`, `method`.
+
+    Args:
+      c: the config.
+      arg: from `parse_arg`.
+      constant_iterations: the paper's for ResNet-18 at IPC 1, where they are constant.
+    """
+    if arg.ipc == 1:
+        constant(c)
+        c.synthesis.iterations = constant_iterations
+    if arg.get("published"):
+        published(c)
+    if arg.smoke:
+        base.shrink(c)
+    choose(c, "constant" if arg.constant else arg.method)
+    return c

@@ -10,31 +10,15 @@ Arguments: `ipc` (50), `source` (folder with train/ and val/ by class, or .npz),
 constant | rded; `constant` alone is short for the second), `published`, `smoke`.
 """
 
-from configs import base, presets
+from configs import presets
 
 
 def get_config(arg=None):
     """DELT on Tiny-ImageNet."""
-    arg = base.parse_arg(
-        arg,
-        ipc=50,
-        source="",
-        teacher="",
-        weights="",
-        statistics="auto",
-        method="delt",
-        constant=False,
-        published=False,
-        smoke=False,
-    )
-    c = base.get_base()
-    c.ipc = arg.ipc
-    c.data.name = "tiny-imagenet"
-    c.data.source = arg.source
+    arg = presets.parse_arg(arg, ipc=50, statistics="auto", published=False)
     # The smoke run is for a laptop, where ResNet-18 would take its time.
-    c.teacher.arch = arg.teacher or ("cifar_resnet20" if arg.smoke else "resnet18_small")
-    c.teacher.weights = arg.weights
-    c.teacher.statistics = arg.statistics
+    teacher = "cifar_resnet20" if arg.smoke else "resnet18_small"
+    c = presets.begin(arg, "tiny-imagenet", teacher)
     squeeze = c.teacher.squeeze  # ResNet-18 with the small-image stem
     squeeze.epochs = 60
     squeeze.batch_size = 256
@@ -47,12 +31,4 @@ def get_config(arg=None):
         presets.convnet_teacher(c)
     c.evaluate.randaugment_magnitude = 4.0
     c.evaluate.randaugment_ops = 3
-    if arg.ipc == 1:  # the paper's IPC 1 keeps iterations constant; 500 for ResNet-18
-        presets.constant(c)
-        c.synthesis.iterations = 500
-    if arg.published:
-        presets.published(c)
-    if arg.smoke:
-        base.shrink(c)
-    presets.choose(c, "constant" if arg.constant else arg.method)
-    return c
+    return presets.finish(c, arg, constant_iterations=500)
