@@ -4,12 +4,12 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Callable
 
 import numpy as np
 
 from delt_jax.runtime.download import cache_folder
+from delt_jax.runtime.workdir import WorkDir
 
 
 def kept(what: str, identity: str, learn: Callable[[], np.ndarray]) -> np.ndarray:
@@ -27,11 +27,8 @@ def kept(what: str, identity: str, learn: Callable[[], np.ndarray]) -> np.ndarra
     value = learn()
     content = io.BytesIO()
     np.save(content, value, allow_pickle=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.getvalue())
-        temporary.replace(path)
+        WorkDir(path.parent).write_bytes(path, content.getvalue())
     except OSError as error:  # then it is learnt again the next time
         logging.warning("%s: cannot be written (%s)", path, error.strerror)
     return value

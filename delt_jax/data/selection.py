@@ -215,7 +215,7 @@ def write_ranking(
         (repr(-negated), name, folder, *(() if boxes is None else boxes[index]))
         for folder, negated, name, index in sorted(rows)
     )
-    workdir.write_text(workdir.ranking_csv, _csv(columns, lines))
+    workdir.write_csv(workdir.ranking_csv, columns, lines)
 
 
 def read_ranking(
@@ -276,7 +276,7 @@ def write_selection(workdir: WorkDir, source: ImageSource, selection: Selection)
             )
             box = ("",) * 4 if boxes is None else boxes[at]
             lines.append(line if plain else (*line, cell, *box))
-    workdir.write_text(workdir.selection_csv, _csv(columns, lines))
+    workdir.write_csv(workdir.selection_csv, columns, lines)
 
 
 def read_selection(path: pathlib.Path, source: ImageSource) -> Selection:
@@ -321,14 +321,6 @@ def read_selection(path: pathlib.Path, source: ImageSource) -> Selection:
         np.asarray(boxes, np.int64) if boxed == {True} else None,
         factor,
     )
-
-
-def _csv(columns: tuple[str, ...], lines: Iterable[tuple]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
-    return text.getvalue()
 
 
 def _read_csv(path: pathlib.Path, columns: tuple[str, ...]) -> Iterable[tuple[int, dict[str, str]]]:

@@ -34,11 +34,7 @@ def record(
     if not reasons:
         return
     rows = {(source.names[index], reason) for index, reason in reasons.items()}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(sorted(rows | read(workdir)))
-    workdir.write_text(workdir.unreadable_csv, text.getvalue())
+    workdir.write_csv(workdir.unreadable_csv, COLUMNS, sorted(rows | read(workdir)))
     logging.warning(
         "%s: %s of %s images could not be read and were left out; their names and reasons are in "
         "%s",

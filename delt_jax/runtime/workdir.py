@@ -1,9 +1,12 @@
 """The work directory: where everything of a run lies, and writes that are whole or not there."""
 
+import csv
+import io
 import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from delt_jax.errors import InputError
@@ -57,6 +60,16 @@ class WorkDir:
     def write_text(self, path: pathlib.Path, text: str) -> None:
         """`write_bytes` of UTF-8 text."""
         self.write_bytes(path, text.encode())
+
+    def write_csv(
+        self, path: pathlib.Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """`write_text` of a table, its columns named in the first line."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        self.write_text(path, text.getvalue())
 
     def write_json(self, path: pathlib.Path, value: Any) -> None:
         """`write_text` of indented JSON."""

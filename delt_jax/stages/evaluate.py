@@ -106,7 +106,7 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     _check_sets(options.sets, options.seeds)
     sets = _open_sets(config, workdir, spec)
     test = CroppedImages(
-        open_split(config, "test"),
+        open_split(config, spec, "test"),
         spec.image_size,
         strict=bool(config.data.strict),
         workers=config.data.workers,
@@ -224,7 +224,7 @@ def _open_sets(
         distilled = TrainingSet(images, labels)
         sets["distilled"] = lambda seed: distilled
     if {"selected", "random"} & set(names):
-        source = open_split(config, "train")
+        source = open_split(config, spec, "train")
 
         def real(selection: Selection) -> TrainingSet:
             return _real_images(source, selection, ipc, size, config.distilled)

@@ -17,15 +17,18 @@ def describe(config: Any) -> DatasetSpec:
     return sources.describe(data.name, data.source or "", data.image_size or None)
 
 
-def open_split(config: Any, split: Split, image_size: int | None = None) -> ImageSource:
+def open_split(
+    config: Any, spec: DatasetSpec, split: Split, image_size: int | None = None
+) -> ImageSource:
     """Opens a split of `config.data`, cut to `data.images_per_class` where that is set.
 
     Args:
-      config: reads `data.{name,source,image_size,images_per_class}`.
+      config: reads `data.{source,images_per_class}`.
+      spec: from `describe`; of a data set of one's own it costs a pass over the names.
       split: "train" or "test".
       image_size: as for `delt_jax.data.sources.open_source`; None for the spec's.
     """
-    spec, most = describe(config), config.data.images_per_class
+    most = config.data.images_per_class
     source = sources.open_source(
         spec, config.data.source or "", split, image_size or spec.image_size
     )

@@ -16,7 +16,7 @@ from delt_jax.report.record import read_record
 from delt_jax.report.results import summarise
 from delt_jax.report.summary import summary_table
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.opening import open_split
+from delt_jax.stages.opening import describe, open_split
 
 __all__ = ["ReportResult", "run", "summary_table"]
 
@@ -67,7 +67,7 @@ def _photos(config: Any, size: int) -> tuple[Photo, str]:
       size: side of the distilled images in pixels.
     """
     try:
-        source = open_split(config, "train")
+        source = open_split(config, describe(config), "train")
     except (InputError, OSError) as error:
         return (lambda image: None), str(error)
     index_of = {name: index for index, name in enumerate(source.names)}

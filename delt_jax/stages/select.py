@@ -68,7 +68,7 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
     data, options = config.data, config.select
     spec = describe(config)
     check(config, spec.image_size)
-    source = open_split(config, "train")
+    source = open_split(config, spec, "train")
     check_class_sizes(source, config.ipc, factor=options.factor)
     scored, seconds = 0, 0.0
     if options.ranking:

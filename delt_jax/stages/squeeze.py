@@ -51,7 +51,7 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     spec = describe(config)
     size = spec.image_size
     reading = {"strict": bool(data.strict), "workers": data.workers}
-    test_source = open_split(config, "test")
+    test_source = open_split(config, spec, "test")
     if len(test_source) == 0:
         raise InputError(f"data set {spec.name!r}: no test images; expected at least one")
     test = CroppedImages(test_source, size, **reading)
@@ -65,7 +65,7 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
         mean, std = statistics(
             "dataset" if options.statistics == "auto" else options.statistics, spec
         )
-        train = open_split(config, "train", recipe.side(size))
+        train = open_split(config, spec, "train", recipe.side(size))
         train = CroppedImages(train, recipe.side(size), **reading)
         variables, before = train_teacher(
             options.arch, size, train, Statistics.of(mean, std), recipe, config.seed, workdir

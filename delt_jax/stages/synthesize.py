@@ -91,7 +91,7 @@ class _Synthesis:
         self.network: Network = load_network(workdir.teacher)
         spec = describe(config)
         self.image_size = spec.image_size
-        self.source: ImageSource = open_split(config, "train")
+        self.source: ImageSource = open_split(config, spec, "train")
         self.selection = read_selection(workdir.selection_csv, self.source)
         if self.selection.ipc != config.ipc:
             raise InputError(

@@ -10,9 +10,9 @@ from delt_jax.stages.opening import describe, open_split
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_part_of_each_class_is_evenly_spaced_and_keeps_its_names(tmp_path, split):
     config = make_config(tmp_path)
-    whole = open_split(config, split)
+    whole = open_split(config, describe(config), split)
     config.data.images_per_class = 4
-    part = open_split(config, split)
+    part = open_split(config, describe(config), split)
     assert np.bincount(part.labels).tolist() == [4, 4, 4]
     assert part.class_names == whole.class_names
     assert set(part.names) < set(whole.names)
@@ -28,5 +28,9 @@ def test_a_part_of_each_class_is_evenly_spaced_and_keeps_its_names(tmp_path, spl
 def test_a_small_class_is_taken_whole(tmp_path):
     config = make_config(tmp_path)
     config.data.images_per_class = 10_000
-    assert open_split(config, "train").names == open_split(make_config(tmp_path), "train").names
+    spec = describe(config)
+    assert (
+        open_split(config, spec, "train").names
+        == open_split(make_config(tmp_path), spec, "train").names
+    )
     assert describe(config).num_classes == 3
