@@ -7,7 +7,7 @@ References:
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from delt_jax.models import layers
+from delt_jax.models import layers, windows
 from delt_jax.models.sowing import sow_penultimate
 
 
@@ -20,13 +20,13 @@ class AlexNet(nn.Module):
     def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
         """Logits of normalised images of at least 63 pixels a side."""
         x = layers.conv(images, 64, 11, stride=4, padding=2, bias=True, name="features.0")
-        x = layers.max_pool(nn.relu(x), 3, 2)
+        x = windows.max_pool(nn.relu(x), 3, 2)
         x = layers.conv(x, 192, 5, bias=True, name="features.3")
-        x = layers.max_pool(nn.relu(x), 3, 2)
+        x = windows.max_pool(nn.relu(x), 3, 2)
         x = nn.relu(layers.conv(x, 384, 3, bias=True, name="features.6"))
         x = nn.relu(layers.conv(x, 256, 3, bias=True, name="features.8"))
         x = nn.relu(layers.conv(x, 256, 3, bias=True, name="features.10"))
-        x = layers.max_pool(x, 3, 2)
+        x = windows.max_pool(x, 3, 2)
         x = layers.flatten(layers.adaptive_avg_pool(x, 6))
         for layer in ("classifier.1", "classifier.4"):
             x = layers.Dropout(0.5)(x, train)

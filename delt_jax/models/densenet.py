@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers, layers
+from delt_jax.models import initializers, layers, windows
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.sowing import sow_penultimate
 
@@ -62,7 +62,7 @@ class DenseNet(nn.Module):
         """Logits of normalised images of at least 29 pixels a side."""
         x = _conv(images, 64, 7, "features.conv0", stride=2)
         x = nn.relu(BatchNorm(name="features.norm0")(x, train))
-        x = layers.max_pool(x, 3, 2, 1)
+        x = windows.max_pool(x, 3, 2, 1)
         for block, depth in enumerate(self.blocks, start=1):
             if block > 1:
                 x = Transition(name=f"features.transition{block - 1}")(x, train)

@@ -5,16 +5,17 @@ float32); `name` is the layer's torch name, from which `delt_jax.models.torch_we
 weights. Sources: pytorch/torch/nn, torchvision/ops.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers
+from delt_jax.models import initializers, windows
 from delt_jax.models.batch_norm import BatchNorm
 
 
@@ -47,18 +48,53 @@ def conv(
       bias_init: of the bias; None: torch's default.
     """
     fan_in = side * side * x.shape[-1] // groups
-    return nn.Conv(
+    return Conv(
         channels,
-        (side, side),
-        strides=stride,
+        side,
+        stride=stride,
         padding=side // 2 if padding is None else padding,
-        feature_group_count=groups,
-        use_bias=bias,
-        dtype=x.dtype,
+        groups=groups,
+        bias=bias,
         kernel_init=kernel_init,
         bias_init=bias_init or initializers.torch_default_bias(fan_in),
         name=name,
     )(x)
+
+
+class Conv(nn.Module):
+    """What `conv` calls; parameters kernel `[side, side, c / groups, channels]` and bias.
+
+    Where `apply` is given the variables of `windows.with_adjoints`, gradients use them.
+    """
+
+    channels: int
+    side: int
+    stride: int
+    padding: int | str
+    groups: int
+    bias: bool
+    kernel_init: Initializer
+    bias_init: Initializer
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
+        """Computes in the dtype of x."""
+        shape = (self.side, self.side, x.shape[-1] // self.groups, self.channels)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(x.dtype)
+        if isinstance(self.padding, str):
+            window, strides = shape[:2], (self.stride, self.stride)
+            below, right = lax.padtype_to_pads(x.shape[1:3], window, strides, self.padding)
+            padding = below, right
+        else:
+            padding = ((self.padding, self.padding),) * 2
+        if self.groups == 1 and self.has_variable(windows.ADJOINT, "kernel"):
+            adjoint = self.get_variable(windows.ADJOINT, "kernel").astype(x.dtype)
+            x = windows.convolve_with_adjoint(x, kernel, adjoint, self.stride, padding)
+        else:
+            x = windows.convolve(x, kernel, self.stride, padding, self.groups)
+        if self.bias:
+            x += self.param("bias", self.bias_init, (self.channels,), jnp.float32).astype(x.dtype)
+        return x
 
 
 def conv_norm(
@@ -177,15 +213,6 @@ def attend(
     weights = nn.softmax(logits if bias is None else logits + bias).astype(value.dtype)
     y = jnp.einsum("...hqk,...khe->...qhe", weights, value)
     return y.reshape(*y.shape[:-2], -1)
-
-
-def max_pool(
-    x: Float[Array, "b h w c"], side: int, stride: int, padding: int = 0
-) -> Float[Array, "b h2 w2 c"]:
-    """torch.nn.MaxPool2d: windows that do not fit are left out."""
-    pairs: Sequence[tuple[int, int]] = ((padding, padding), (padding, padding))
-    # nn.max_pool takes pairs, but is annotated as str
-    return nn.max_pool(x, (side, side), strides=(stride, stride), padding=pairs)  # pyright: ignore[reportArgumentType]
 
 
 def adaptive_avg_pool(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b s s c"]:

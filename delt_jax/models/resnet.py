@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers, layers
+from delt_jax.models import initializers, layers, windows
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.sowing import sow_penultimate
 
@@ -108,7 +108,7 @@ class ResNet(nn.Module):
             x = _conv(images, 64, 7, 2, "conv1")
         x = nn.relu(BatchNorm(name="bn1")(x, train))
         if not self.small_images:
-            x = layers.max_pool(x, 3, 2, 1)
+            x = windows.max_pool(x, 3, 2, 1)
         for stage, blocks in enumerate(self.blocks):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers, layers
+from delt_jax.models import initializers, layers, windows
 from delt_jax.models.sowing import sow_penultimate
 
 _conv_norm = functools.partial(layers.conv_norm, kernel_init=initializers.torch_default_kernel)
@@ -61,7 +61,7 @@ class ShuffleNetV2(nn.Module):
         stem, *stages, last = self.channels
         conv = functools.partial(_conv_norm, train=train, activation=nn.relu)
         x = conv(images, stem, 3, name="conv1", stride=2)
-        x = layers.max_pool(x, 3, 2, 1)
+        x = windows.max_pool(x, 3, 2, 1)
         for stage, (channels, blocks) in enumerate(zip(stages, (4, 8, 4), strict=True), start=2):
             for block in range(blocks):
                 stride = 2 if block == 0 else 1

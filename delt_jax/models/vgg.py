@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from delt_jax.models import initializers, layers
+from delt_jax.models import initializers, layers, windows
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.models.sowing import sow_penultimate
 
@@ -46,7 +46,7 @@ class VGG(nn.Module):
                     x = BatchNorm(name=f"features.{place + 1}")(x, train)
                 x = nn.relu(x)
                 place += 3 if self.batch_norm else 2
-            x = layers.max_pool(x, 2, 2)
+            x = windows.max_pool(x, 2, 2)
             place += 1
         x = layers.flatten(layers.adaptive_avg_pool(x, 7))
         for layer in ("classifier.0", "classifier.3"):

@@ -102,6 +102,7 @@ class _Synthesis:
         mean, std = specs.statistics(
             self.options.statistics, spec, (self.network.mean, self.network.std)
         )
+        self.variables = matching.prepared(self.network.variables)
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self.low = tuple(-m / s for m, s in zip(mean, std, strict=True))
         self.high = tuple((1 - m) / s for m, s in zip(mean, std, strict=True))
@@ -184,7 +185,7 @@ class _Synthesis:
             compiled, pending = program.compile_seconds, []
             for chunk in rounds.optimise(
                 program,
-                self.network.variables,
+                self.variables,
                 pack,
                 state,
                 keys,

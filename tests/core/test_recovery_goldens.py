@@ -134,7 +134,14 @@ def test_recovery_reproduces_the_published_run(x64, recovery_golden, sliced, ste
         state = synthesis.initial_state(pack.stack([images[batch.slots]]))
         keys = pack.keys(jax.random.key(index))
         chunks = rounds.optimise(
-            program, golden.variables, pack, state, keys, rates, crops, sliced=sliced
+            program,
+            matching.prepared(golden.variables),
+            pack,
+            state,
+            keys,
+            rates,
+            crops,
+            sliced=sliced,
         )
         for chunk in chunks:
             steps = slice(start + chunk.first, start + chunk.next)
@@ -157,7 +164,7 @@ def test_teacher_and_its_terms_match_a_plain_forward(x64, recovery_golden):
     golden = Golden(recovery_golden)
     method = golden.method(0)
     first4 = jnp.asarray(golden.initial[:4])
-    logits, moments = method.forward(golden.variables, first4)
+    logits, moments = method.forward(matching.prepared(golden.variables), first4)
     np.testing.assert_allclose(logits, golden.logits_first4, rtol=TOLERANCE, atol=TOLERANCE)
     labels, weights = jnp.asarray(golden.labels[:4]), jnp.ones(4)
     _, metrics = method.objective(logits, moments, labels, weights)
