@@ -15,10 +15,10 @@ LOST_SECONDS = 10
 
 
 def get_config(folder):
-    """A config for the command line: five class batches of one class, in three rounds each."""
+    """A config for the command line: three class batches of one class, in three rounds each."""
     config = make_config(pathlib.Path(folder))
     options = config.synthesis
-    options.iterations, options.round_iterations, options.class_batch = 6, 2, 2
+    options.iterations, options.round_iterations, options.class_batch = 60, 20, 2
     options.log_every, options.checkpoint_minutes = 1, 0.0
     config.select.batch_size = 8
     config.distilled.format, config.distilled.rounding = "png", "nearest"
@@ -33,23 +33,27 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(data, workdir, count, **environment):
+def start(data, workdir, count, *flags):
     """The processes of a run on `count` hosts; 0: without --hosts."""
     port = free_port()
     started = []
     for index in range(max(count, 1)):
         command = [sys.executable, __file__, f"--config={__file__}:{data}", f"--workdir={workdir}"]
-        command += ["--compilation_cache="]
+        command += [f"--compilation_cache={data}/cache", *flags]
         if count:
             command += [f"--hosts=localhost:{port},{index}/{count}"]
             command += [f"--host_timeout={LOST_SECONDS}"]
         paths = [ROOT, ROOT / "tests", ROOT / "tests" / "stages"]
-        variables = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "JAX_PLATFORMS": "cpu"}
+        variables = {
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
         started.append(
             subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, **variables, **environment},
+                env={**os.environ, **variables},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

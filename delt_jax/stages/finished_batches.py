@@ -1,5 +1,6 @@
 """Class batches that are done: their images in distilled/, an entry for each in synthesis/."""
 
+import collections
 import dataclasses
 import time
 from typing import Any
@@ -28,7 +29,7 @@ class SynthesizeResult:
       image_iterations: done, over all starts of the run.
       promised: what the schedule said.
       constant: what constant iterations would have taken.
-      seconds: of optimisation, compiling included.
+      seconds: of optimisation, compiling included, on the host that took longest.
     """
 
     image_iterations: int
@@ -87,6 +88,7 @@ class FinishedBatches:
         )
         entry = {
             "image_iterations": batch.image_iterations,
+            "host": hosts.current().index,
             "seconds_by_round": list(seconds),
             "seconds_compile": compile_seconds,
             "records": [dataclasses.asdict(record) for record in records],
@@ -114,11 +116,14 @@ class FinishedBatches:
     def result(self, plan: Plan) -> SynthesizeResult:
         """What a finished synthesis did."""
         entries = self.entries(len(plan.batches)).values()
+        seconds = collections.Counter()
+        for entry in entries:
+            seconds[entry["host"]] += sum(entry["seconds_by_round"]) + entry["seconds_compile"]
         return SynthesizeResult(
             sum(entry["image_iterations"] for entry in entries),
             plan.image_iterations,
             plan.constant_image_iterations,
-            sum(sum(entry["seconds_by_round"]) + entry["seconds_compile"] for entry in entries),
+            max(seconds.values()),
         )
 
     def write_manifest(
