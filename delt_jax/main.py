@@ -20,6 +20,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, w
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run lies.")
 _STAGES = flags.DEFINE_list("stages", list(pipeline.NAMES), "Stages to run; all by default.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute stages made with another config.")
+_DRY_RUN = flags.DEFINE_bool("dry-run", False, "Say what would be done and its cost; do nothing.")
 _CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/delt_jax", "Compiled programs are kept here; empty: nowhere."
 )
@@ -35,6 +36,9 @@ def main(argv: list[str]) -> None:
     config, workdir = _CONFIG.value, WorkDir(str(_WORKDIR.value))
     if not isinstance(config, ConfigDict):
         raise InputError("--config: cannot read that file; expected one like configs/*.py")
+    if _DRY_RUN.value:
+        print(pipeline.estimate(config, workdir, _STAGES.value))
+        return
     print(pipeline.announce(config, workdir, _STAGES.value), flush=True)
     pipeline.run(config, workdir, _STAGES.value, _OVERWRITE.value)
     if workdir.results_json.exists():

@@ -29,6 +29,7 @@ GAIN = 1.05  # a wider pack must be this much faster than the best so far
 MEMORY_SHARE = 0.9  # of a device's memory that a program may take; the rest is the allocator's
 TRIAL_SHARE = 0.1  # no further trial where it would take more than this share of what is left
 TIMED_SECONDS = 0.5  # of steps, twice
+MOST_STEPS = 200  # so many at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +214,9 @@ def measured(
     def memory(width: int) -> int:
         runs.clear()  # the arrays of the width before
         pack = packing.make_packs(longest[: width * len(devices)], len(longest), len(devices))[0]
-        runs[width] = run = _TrialRun(program, variables, pack, image_size, sliced)
+        r = typical_round(pack)
+        slots = pack.prefix(r) if sliced else pack.labels.shape[1]
+        runs[width] = run = TrialRun(program, variables, pack, image_size, r, slots)
         return run.memory(len(devices))
 
     return search(
@@ -250,8 +253,17 @@ def _compiled(program: rounds.Program, state: State) -> jax.stages.Compiled:
     return program._compiled[state.images.shape].result()
 
 
-class _TrialRun:
-    """Some steps of a pack on noise, in its typical round."""
+class TrialRun:
+    """Some steps of a pack, on noise.
+
+    Args:
+      program: the compiled steps.
+      variables: of the teacher.
+      pack: the class batches.
+      image_size: S.
+      r: the round that is tried.
+      slots: the first of each class batch that the steps are taken with.
+    """
 
     def __init__(
         self,
@@ -259,14 +271,14 @@ class _TrialRun:
         variables: Variables,
         pack: Pack,
         image_size: int,
-        sliced: bool,
+        r: int,
+        slots: int,
     ):
-        self._program, self._variables, self._pack = program, variables, pack
-        self._round = typical_round(pack)
-        self._total = pack.labels.shape[1]
-        self._slots = pack.prefix(self._round) if sliced else self._total
-        self._side = image_size
-        noise = np.random.default_rng(0).standard_normal(self._shape(self._slots), np.float32)
+        self._program, self._variables, self._side = program, variables, image_size
+        self._facts = pack.slots(r, slots)
+        self._slots, self._total = slots, pack.labels.shape[1]
+        self._rows = len(pack.labels)
+        noise = np.random.default_rng(0).standard_normal(self._shape(slots), np.float32)
         self._state: State = synthesis.initial_state(jnp.asarray(noise))
         self._keys = pack.keys(jax.random.key(0))
 
@@ -276,7 +288,7 @@ class _TrialRun:
         The teacher, the program's temporaries, scaled from the typical round to all slots, and the
         state of the whole pack twice: a prefix is cut out of it and put back.
         """
-        self._step(1)
+        self.step(1)
         analysis = _compiled(self._program, self._state).memory_analysis()
         temporaries = 0 if analysis is None else analysis.temp_size_in_bytes
         state = 3 * math.prod(self._shape(self._total)) * self._state.images.dtype.itemsize
@@ -289,17 +301,17 @@ class _TrialRun:
     def rate(self) -> float:
         """Image-iterations per second of all devices, the better of two measurements."""
         start = time.monotonic()
-        self._step(1)
-        steps = TIMED_SECONDS / max(time.monotonic() - start, 1e-6)
-        steps = min(max(2, math.ceil(steps)), max(2, self._program.steps_per_call))
+        self.step(1)
+        steps = math.ceil(TIMED_SECONDS / max(time.monotonic() - start, 1e-6))
+        steps = min(max(2, steps), MOST_STEPS)
         best = math.inf
         for _ in range(2):
             start = time.monotonic()
-            self._step(steps)
+            self.step(steps)
             best = min(best, (time.monotonic() - start) / steps)
-        return self._pack.active_count(self._round) / best
+        return int(self._facts.active.sum()) / best
 
-    def _step(self, count: int) -> None:
+    def step(self, count: int) -> None:
         """Takes steps, at most as many a call as the program has, and waits for them."""
         most = self._program.steps_per_call
         metrics = None
@@ -308,7 +320,7 @@ class _TrialRun:
             self._state, metrics = self._program(
                 self._variables,
                 self._state,
-                self._pack.slots(self._round, self._slots),
+                self._facts,
                 self._keys,
                 0,
                 np.full(steps, 0.01),
@@ -317,4 +329,4 @@ class _TrialRun:
         jax.block_until_ready((self._state, metrics))
 
     def _shape(self, slots: int) -> tuple[int, ...]:
-        return (len(self._pack.labels), slots, self._side, self._side, 3)
+        return (self._rows, slots, self._side, self._side, 3)

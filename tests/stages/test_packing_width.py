@@ -128,7 +128,7 @@ def test_memory_is_read_off_the_program_and_grows_with_the_width():
 
     def memory(width):
         pack = packing_width.packing.make_packs(BATCHES[:width], 8)[0]
-        run = packing_width._TrialRun(program, variables, pack, SIZE, sliced=True)
+        run = packing_width.TrialRun(program, variables, pack, SIZE, r=1, slots=2)
         return run.memory(devices=1)
 
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
@@ -181,6 +181,6 @@ def test_the_typical_round_is_one_of_the_schedule():
 def test_noise_stays_finite_over_a_trial():
     program, variables = make_program(None)
     pack = packing_width.packing.make_packs(BATCHES[:1], 1)[0]
-    run = packing_width._TrialRun(program, variables, pack, SIZE, sliced=False)
-    run._step(5)
+    run = packing_width.TrialRun(program, variables, pack, SIZE, r=3, slots=4)
+    run.step(5)
     assert np.isfinite(jnp.asarray(run._state.images)).all()
