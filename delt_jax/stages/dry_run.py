@@ -26,7 +26,7 @@ from delt_jax.stages.estimate import Holding, Task
 from delt_jax.stages.opening import open_split
 from delt_jax.stages.planning import Plan
 
-CPU_SLOTS = 16  # at most so many are timed on a CPU, where a hundred large ones take their time
+CPU_SLOTS = 8  # at most so many are timed on a CPU, where a hundred large ones take their time
 STEPS_PER_CALL = 20  # on accelerators: hides the dispatch
 
 
