@@ -89,18 +89,7 @@ def report(
         lines += [_describe(here, forward), ""]
     fits = functools.partial(_fits, config, spec, plan, kept, weights) if synthesises else None
     lines += _hours_table(tasks, here, forward, fits)
-    lines += [
-        "",
-        f"machines above the line: their vendors' peak rates times {UTILISATION:.0%}, which is "
-        "assumed, not measured",
-        "hours are of arithmetic alone: reading and decoding images, compiling and writing come "
-        "on top",
-        "side by side: class batches whose memory, as above, fits into 90 % of a device's",
-    ]
-    if config.synthesis.compute_dtype == "float32" and synthesises:
-        lines.append(
-            "synthesis in float32; --config.synthesis.compute_dtype=bfloat16 is for accelerators"
-        )
+    lines += ["", *_notes(config, synthesises)]
     return "\n".join(lines)
 
 
@@ -278,6 +267,23 @@ def _held_table(name: str, held: Sequence[Holding]) -> list[str]:
     rows = [(name, "GB", "from")]
     rows += [(part.what, f"{part.size / 1e9:,.2f}", part.why) for part in held]
     return _aligned(rows, right=(1,))
+
+
+def _notes(config: Any, synthesises: bool) -> list[str]:
+    notes = [
+        f"listed machines: their vendors' peak rates times {UTILISATION:.0%}, which is assumed, "
+        "not measured",
+        "hours are of arithmetic alone: reading and decoding images, compiling and writing come "
+        "on top",
+    ]
+    if synthesises:
+        share = packing_width.MEMORY_SHARE
+        notes.append(f"side by side: class batches that fit into {share:.0%} of a device's memory")
+    if synthesises and config.synthesis.compute_dtype == "float32":
+        notes.append(
+            "synthesis in float32; --config.synthesis.compute_dtype=bfloat16 is for accelerators"
+        )
+    return notes
 
 
 def _hours_table(
