@@ -21,6 +21,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, w
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run lies.")
 _STAGES = flags.DEFINE_list("stages", list(pipeline.NAMES), "Stages to run; all by default.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute stages made with another config.")
+_DRY_RUN = flags.DEFINE_bool("dry-run", False, "Say what would be done and its cost; do nothing.")
 _CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/delt_jax", "Compiled programs are kept here; empty: nowhere."
 )
@@ -41,6 +42,9 @@ def main(argv: list[str]) -> None:
     config, workdir = _CONFIG.value, WorkDir(str(_WORKDIR.value))
     if not isinstance(config, ConfigDict):
         raise InputError("--config: cannot read that file; expected one like configs/*.py")
+    if _DRY_RUN.value:
+        print(pipeline.estimate(config, workdir, _STAGES.value))
+        return
     announcement = pipeline.announce(config, workdir, _STAGES.value)
     if crew.is_first:
         print(announcement, flush=True)

@@ -14,7 +14,7 @@ from delt_jax import __version__
 from delt_jax.errors import InputError
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import preflight
+from delt_jax.stages import dry_run, preflight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +108,16 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
             f"  synthesize  {plan.describe()}",
         ]
     )
+
+
+def estimate(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
+    """`announce`, and what the run would cost; computes and writes nothing of it.
+
+    Raises:
+      InputError: as `announce`.
+    """
+    announced = announce(config, workdir, stages)
+    return f"{announced}\n\n{dry_run.report(config, *preflight.check(config), stages)}"
 
 
 def run(

@@ -121,6 +121,10 @@ class Program:
             self._compiled[shape] = self._compiler.submit(lowered.compile)
         return self._compiled[shape]
 
+    def compiled(self, state: State) -> jax.stages.Compiled:
+        """The executable that has run on a state of this shape, for those who look at its cost."""
+        return self._compiled[state.images.shape].result()
+
     def compiled_text(self) -> list[str]:
         """The compiled HLO of each executable so far, for those who look what the compiler did."""
         return [executable.result().as_text() for executable in self._compiled.values()]

@@ -29,7 +29,7 @@ from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import matching
+from delt_jax.stages import matching, packing_width
 from delt_jax.stages.finished_batches import FinishedBatches, SynthesizeResult
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.planning import Plan, make_plan
@@ -98,8 +98,10 @@ class _Synthesis:
         under_way, untouched = crew.agree("class batches", self._remaining())
         shares = np.array_split(untouched, crew.count)  # as even as can be
         own = [*crew.dealt(under_way), ("", shares[crew.index].tolist())]
+        own = [(folder, indices) for folder, indices in own if indices]
         if plan.schedule.iterations:
-            self._optimise(own)
+            if own:
+                self._optimise(own)
         else:
             for _, indices in own:
                 for index in indices:
@@ -136,13 +138,22 @@ class _Synthesis:
         plan, crew = self.plan, hosts.current()
         mesh = device_mesh(rounds.CLASS_BATCHES)
         devices = mesh.size if mesh else 1
-        width = self.options.class_batches_per_device * devices
+        program = rounds.Program(self._method(), mesh, self._steps_per_call())
+        width = devices * packing_width.choose(
+            self.options.class_batches_per_device,
+            program,
+            self.variables,
+            [plan.batches[index] for _, indices in share for index in indices],
+            self.image_size,
+            jax.local_devices(),
+            sliced=self.options.sliced,
+            metrics=self.metrics,
+        )
         packs: list[tuple[str, Pack]] = []
         for folder, indices in share:
             batches = [plan.batches[index] for index in indices]
             made = packing.make_packs(batches, width, devices, indices)
             packs += [(folder, pack) for pack in made]
-        program = rounds.Program(self._method(), mesh, self._steps_per_call())
         total, what = plan.image_iterations, "synthesize"
         to_do = sum(batch.image_iterations for _, pack in packs for batch in pack.batches)
         if crew.count > 1:
