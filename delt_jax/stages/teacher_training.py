@@ -27,10 +27,8 @@ from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.fingerprint import fingerprint
 
 SAVE_SECONDS = 60.0  # between two checkpoints
-STEPS_PER_CALL = 50  # on an accelerator with the training set in its memory
 CALLS_AHEAD = 2  # calls that the device has queued while the host prepares the next one
 CROPS = ("pad", "resized")
-COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Recipe:
             if not least <= value <= most:
                 limits = f"{least} to {most}" if most < math.inf else f"at least {least}"
                 raise InputError(f"teacher.squeeze.{name} {value}: expected {limits}")
-        for name, words in (("crop", CROPS), ("compute_dtype", COMPUTE_DTYPES)):
+        for name, words in (("crop", CROPS), ("compute_dtype", programs.COMPUTE_DTYPES)):
             value = getattr(recipe, name)
             if value not in words:
                 raise InputError(
@@ -94,13 +92,6 @@ class Recipe:
         if self.crop == "pad":
             return image_size
         return max(self.stored_side, image_size)
-
-    def dtype(self) -> jnp.dtype:
-        """Of activations; "auto" is bfloat16 where the hardware has it, which a CPU has not."""
-        name = self.compute_dtype
-        if name == "auto":
-            name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-        return jnp.dtype(name)
 
 
 def train_teacher(
@@ -141,7 +132,6 @@ def train_teacher(
     recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(images)))
     module = registry.create(arch, len(images.class_names), image_size)
     optimizer = training.nesterov(recipe.weight_decay, recipe.momentum)
-    dtype = recipe.dtype()
     program = programs.teacher_program(
         module.apply,
         optimizer,
@@ -155,7 +145,7 @@ def train_teacher(
             cutmix_probability=recipe.cutmix_probability,
         ),
         label_smoothing=recipe.label_smoothing,
-        compute_dtype=None if dtype == jnp.float32 else dtype,
+        compute_dtype=programs.compute_dtype(recipe.compute_dtype),
     )
     variables = registry.initialise(module, image_size, stream(seed, "squeeze", "init"))
     state = training.create_state(optimizer, variables, averaged=recipe.average_decay > 0)
@@ -267,7 +257,7 @@ def _calls(
     """Yields the calls of the program from step `first` on, all of one shape."""
     if images.is_held:
         pool = programs.Pool(jnp.asarray(images.held()), jnp.asarray(images.labels))
-        at_once = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
+        at_once = programs.steps_per_call()
         rows = itertools.chain.from_iterable(plan.epochs(seed, first))
         while order := list(itertools.islice(rows, at_once)):
             yield pool, _steps(plan, order, first, at_once)
@@ -293,15 +283,7 @@ def _steps(
     plan: _Plan, order: list[Int64[np.ndarray, " b"]], first: int, at_once: int
 ) -> programs.Steps:
     """What the program needs to know of some steps, filled up to `at_once` of them."""
-    filled = order + [order[-1]] * (at_once - len(order))
-    numbers = range(first, first + at_once)
-    rates = [plan.learning_rate(min(step, plan.steps - 1)) for step in numbers]
-    decay = plan.recipe.average_decay
-    weights = [training.average_weight(decay, step) for step in numbers]
-    return programs.Steps(
-        jnp.asarray(np.stack(filled), jnp.int32),
-        jnp.asarray(numbers, jnp.int32),
-        jnp.asarray(rates, jnp.float32),
-        jnp.asarray(weights, jnp.float32),
-        len(order),
-    )
+    numbers = range(first, first + len(order))
+    rates = [plan.learning_rate(step) for step in numbers]
+    weights = [training.average_weight(plan.recipe.average_decay, step) for step in numbers]
+    return programs.Steps.of(order, first, rates, weights, at_once)
