@@ -11,14 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Int64
 
-from delt_jax.core import programs, training
+from delt_jax.core import data_parallel, programs, training
 from delt_jax.core.augment.views import Statistics, TeacherViews
 from delt_jax.data.pipeline import UNREADABLE, Batch
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.streams import stream
@@ -106,7 +108,8 @@ def train_teacher(
     """Trains a teacher; goes on from the last checkpoint of the same recipe.
 
     Every epoch is a new permutation; its ragged last batch is left out. A training set that fits
-    lies in the device's memory as uint8, and an accelerator then does many steps a call.
+    lies in the device's memory as uint8, and an accelerator then does many steps a call. The
+    devices of this process share every batch; see `delt_jax.core.data_parallel`.
 
     Args:
       arch: architecture.
@@ -132,6 +135,7 @@ def train_teacher(
     recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(images)))
     module = registry.create(arch, len(images.class_names), image_size)
     optimizer = training.nesterov(recipe.weight_decay, recipe.momentum)
+    mesh = device_mesh(data_parallel.IMAGES)
     program = programs.teacher_program(
         module.apply,
         optimizer,
@@ -146,9 +150,11 @@ def train_teacher(
         ),
         label_smoothing=recipe.label_smoothing,
         compute_dtype=programs.compute_dtype(recipe.compute_dtype),
+        mesh=mesh,
     )
     variables = registry.initialise(module, image_size, stream(seed, "squeeze", "init"))
     state = training.create_state(optimizer, variables, averaged=recipe.average_decay > 0)
+    state = data_parallel.replicate(state, mesh)
     del variables  # the state's buffers are donated from now on
     key = stream(seed, "squeeze", "views")
     plan = _Plan(recipe, len(images))
@@ -165,7 +171,7 @@ def train_teacher(
         if restored is not None:
             done, tree = restored
             # Copies, because the state is donated and the checkpoint's memory is not ours.
-            state = jax.tree.map(jnp.array, tree["state"])
+            state = data_parallel.replicate(jax.tree.map(jnp.array, tree["state"]), mesh)
             seconds_before = float(tree["seconds"])
         start = last_save = time.monotonic()
         losses = _Losses(plan, done, log, f"teacher {arch}")
@@ -179,7 +185,7 @@ def train_teacher(
                     losses.append(np.asarray(values)[:count])
                     bar.advance(count, loss=losses.latest)
 
-            for pool, steps in _calls(images, plan, seed, done):
+            for pool, steps in _calls(images, plan, seed, done, mesh):
                 state, values = program(state, pool, steps, key, moments)
                 done += int(steps.count)
                 waiting.append((int(steps.count), values))
@@ -252,11 +258,12 @@ class _Losses:
 
 
 def _calls(
-    images: CroppedImages, plan: _Plan, seed: int, first: int
+    images: CroppedImages, plan: _Plan, seed: int, first: int, mesh: Mesh | None
 ) -> Iterator[tuple[programs.Pool, programs.Steps]]:
     """Yields the calls of the program from step `first` on, all of one shape."""
     if images.is_held:
         pool = programs.Pool(jnp.asarray(images.held()), jnp.asarray(images.labels))
+        pool = data_parallel.replicate(pool, mesh)
         at_once = programs.steps_per_call()
         rows = itertools.chain.from_iterable(plan.epochs(seed, first))
         while order := list(itertools.islice(rows, at_once)):
@@ -267,6 +274,7 @@ def _calls(
     for order in plan.epochs(seed, first):
         for batch in images.batches(order.reshape(-1), size):
             pool = programs.Pool(jnp.asarray(batch.images), jnp.asarray(batch.labels))
+            pool = data_parallel.replicate(pool, mesh)
             yield pool, _steps(plan, [_readable_rows(batch)], first, 1)
             first += 1
 
