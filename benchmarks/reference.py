@@ -98,7 +98,9 @@ def our_student(variables: Any, images: np.ndarray) -> Callable[[int], float]:
     optimizer = training.adamw()
     program = programs.student_program(module.apply, module.apply, optimizer, StudentViews())
     statistics = Statistics(jnp.array(authors.IMAGENET_MEAN), jnp.array(authors.IMAGENET_STD))
-    batches = images.reshape(-1, STUDENT_BATCH, *images.shape[1:])
+    labeller = programs.Labeller(variables, statistics)
+    pool = programs.Pool(jnp.asarray(images))
+    batches = np.arange(len(images)).reshape(-1, STUDENT_BATCH)
 
     def run(steps: int) -> float:
         fresh = jax.tree.map(np.array, variables)  # the program donates its state
@@ -106,16 +108,9 @@ def our_student(variables: Any, images: np.ndarray) -> Callable[[int], float]:
         key = jax.random.key(0)
         start = time.perf_counter()
         for step in range(steps):
-            state, loss = program(
-                state,
-                variables,
-                batches[step % len(batches)],
-                jax.random.fold_in(key, step),
-                1e-3,
-                statistics,
-                statistics,
-            )
-            float(loss)
+            now = programs.Steps.of([batches[step % len(batches)]], step, [1e-3])
+            state, losses = program(state, pool, now, key, statistics, labeller)
+            float(losses[0])
         return (time.perf_counter() - start) / steps
 
     return run

@@ -138,6 +138,8 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.statistics = (
         "teacher"  # normalisation of the student: "teacher" | "dataset" | "imagenet"
     )
+    evaluate.batch_norm = "synchronised"  # over the devices that share a batch: "synchronised" (the result of one) | "per_device"
+    evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
 
     c.export = export = ml_collections.ConfigDict()

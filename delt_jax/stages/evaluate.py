@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
-from delt_jax.core.augment.views import Statistics, as_pixels, normalise
+from delt_jax.core import data_parallel, programs
+from delt_jax.core.augment.views import Statistics
 from delt_jax.core.diversity import intra_class_cosine
 from delt_jax.data import unreadable
 from delt_jax.data.decoding import decode
@@ -26,6 +26,7 @@ from delt_jax.export.image_folder import encode, read_distilled
 from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
+from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -298,19 +299,21 @@ def _measure_diversity(
     """Intra-class cosine in the teacher's penultimate features, without augmentation."""
     module = teacher.module
     moments = Statistics.of(teacher.mean, teacher.std)
+    mesh = device_mesh(data_parallel.IMAGES)
+    variables = data_parallel.replicate(teacher.variables, mesh)
 
-    @jax.jit
-    def features_of(variables, images):
-        inputs = normalise(as_pixels(images), moments)
-        _, sown = module.apply(variables, inputs, train=False, mutable=["features"])
+    def features(variables, inputs, train):
+        _, sown = module.apply(variables, inputs, train=train, mutable=["features"])
         return sown["features"]["penultimate"]
 
+    features_of = programs.inference_program(features, mesh)
+
     def per_class(training_set: TrainingSet) -> Float[np.ndarray, " k"]:
-        features = apply_in_batches(
-            lambda part: features_of(teacher.variables, part), training_set.images
+        found = apply_in_batches(
+            lambda part: features_of(variables, part, moments), training_set.images
         )
         labels = jnp.asarray(training_set.labels)
-        cosines, _ = intra_class_cosine(jnp.asarray(features), labels, teacher.num_classes)
+        cosines, _ = intra_class_cosine(jnp.asarray(found), labels, teacher.num_classes)
         return np.asarray(cosines)
 
     diversity = {}
