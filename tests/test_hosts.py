@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 
+import numpy as np
 import pytest
 import run_on_hosts
 from tiny_run import save_teacher
@@ -87,13 +88,19 @@ def test_an_address_that_is_none_is_refused(address):
         hosts.join(address)
 
 
+def losses(workdir):
+    """Of every student by its file, epoch by epoch."""
+    paths = sorted((workdir / "evaluation").glob("*-conv3-*.json"))
+    return {path.name: json.loads(path.read_text())["loss"] for path in paths}
+
+
 def results(workdir):
-    """What a run made, without times."""
+    """What a run made, without times, and without students."""
     kept = {"metrics.jsonl", "metrics.host1.jsonl", "report.html", "results.json"}
     found = {}
     for path in sorted(workdir.rglob("*")):
         name = str(path.relative_to(workdir))
-        if path.is_dir() or path.name in kept or name.startswith(("stages", "teacher")):
+        if path.is_dir() or path.name in kept or name.startswith(("stages", "teacher", "eval")):
             continue
         content = path.read_bytes()
         if path.suffix == ".json":
@@ -137,5 +144,10 @@ def test_two_processes_make_what_one_makes_even_if_one_is_killed(tmp_path):
     assert codes == [0, 0], outputs
     assert "going on from iteration" in outputs[0] + outputs[1]
     assert results(tmp_path / "two") == results(tmp_path / "one")
+    # Students are trained on four devices, which several processes add up in another order.
+    found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
+    assert len(expected) == 4 and list(found) == list(expected)
+    for name, curve in expected.items():
+        np.testing.assert_allclose(found[name], curve, rtol=1e-3, err_msg=name)
     rows = (tmp_path / "two" / "metrics.host1.jsonl").read_text()
     assert '"stage": "evaluate"' in rows, "the second host trained students, too"

@@ -245,9 +245,9 @@ def _describe(here: Measured, forward: float) -> str:
 
 def _work_table(tasks: Sequence[Task], plan: Plan) -> list[str]:
     split_words = {
-        "first device": "not split",
+        "first host": "over the first host's devices",
         "devices": "over all devices",
-        "hosts": "over hosts, a device each",
+        "hosts": "over hosts, each on its devices",
     }
     rows = [("stage", "work", "PFLOP", "how it is split")]
     rows += [

@@ -13,8 +13,8 @@ from delt_jax.data.specs import DatasetSpec
 from delt_jax.data.split_sizes import SplitSizes
 from delt_jax.stages.planning import Plan
 
-Split = Literal["first device", "devices", "hosts"]
-"""What a task is split over: nothing, every device, or every host (one device of each works)."""
+Split = Literal["first host", "devices", "hosts"]
+"""What a task is dealt out over: one host's devices, all devices, or hosts with all of theirs."""
 
 FORWARD, INPUT_GRADIENT, TRAINING = 1, 2, 3  # forward passes that a pass of each kind costs
 
@@ -49,9 +49,13 @@ class Task:
 
     def seconds(self, flops_per_second: float, devices: int = 1, hosts: int = 1) -> float:
         """How long it takes where every device does `flops_per_second`."""
-        workers = {"first device": 1, "devices": devices, "hosts": hosts}[self.split]
-        turns = math.ceil(self.pieces / workers)
-        return turns * self.flops / self.pieces / flops_per_second
+        dealt_to, beside = {
+            "first host": (1, devices / hosts),
+            "devices": (devices, 1),
+            "hosts": (hosts, devices / hosts),
+        }[self.split]
+        turns = math.ceil(self.pieces / dealt_to)
+        return turns * self.flops / self.pieces / (beside * flops_per_second)
 
 
 def tasks(
@@ -88,7 +92,7 @@ def tasks(
                 config.synthesis.compute_dtype,
             )
         )
-    found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first device"))
+    found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first host"))
     found += _student_tasks(config, images, sizes, forward_flops)
     return [task for task in found if task.stage in stages]
 
@@ -104,7 +108,7 @@ def _tasks_on_real_images(
                 "squeeze",
                 f"{arch} trained: {sizes.train:,} images x {squeeze.epochs} epochs",
                 sizes.train * squeeze.epochs * TRAINING * forward,
-                "first device",
+                "first host",
                 compute_dtype="float32" if squeeze.compute_dtype == "float32" else "bfloat16",
             )
         )
@@ -113,7 +117,7 @@ def _tasks_on_real_images(
             "squeeze",
             f"{arch} tested: {sizes.test:,} images",
             sizes.test * forward,
-            "first device",
+            "first host",
         )
     )
     if not select.ranking:

@@ -69,11 +69,11 @@ def test_rded_ranks_crops_and_synthesises_nothing():
 @pytest.mark.parametrize(
     ("split", "pieces", "seconds"),
     [
-        ("first device", 1, 100.0),
+        ("first host", 1, 25.0),
         ("devices", 8, 12.5),
         ("devices", 9, 2 * 100 / 9),  # the ninth runs alone
         ("devices", 1000, 12.5),
-        ("hosts", 9, 5 * 100 / 9),  # 5 and 4
+        ("hosts", 9, 5 * 25 / 9),  # 5 and 4, on 4 devices each
     ],
 )
 def test_work_is_dealt_in_whole_pieces(split, pieces, seconds):
