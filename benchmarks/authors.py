@@ -1,8 +1,8 @@
 """The authors' own PyTorch code, run from a checkout and timed; none of it is here.
 
 Their scripts ask for a GPU, parse the command line when imported and log to a service. What stands
-in the way is replaced around their code, not in it: without a GPU `.cuda()` and `.to("cuda")` return
-what they are called on; the service is an empty module.
+in the way is replaced around their code, not in it: without a GPU `.cuda()` and `.to("cuda")`
+return what they are called on; the service is an empty module.
 
 On a GPU the code runs there as published: float32, convolutions in TF32 (torch's default), matrix
 products not, without cuDNN's search for the fastest algorithm.
@@ -235,6 +235,8 @@ def student_timer(
     images: np.ndarray,
     labels: np.ndarray,
     batch_size: int,
+    randaugment: str,
+    workers: int = 0,
 ) -> Callable[[int], float]:
     """Prepares their student training: their `train`, fed by the loader that their script builds.
 
@@ -245,15 +247,17 @@ def student_timer(
       images: distilled images, uint8 NHWC.
       labels: their classes.
       batch_size: images a step.
+      randaugment: timm's name of its settings.
+      workers: processes that augment, spawned, as they may not fork beside JAX; 0: this process
+        does, which on a CPU costs less than workers that share the cores with the step.
 
     Returns:
-      `run(steps)`: seconds per step, views and soft labels included. Images are augmented in this
-      process: workers would share the cores with the step, and may not fork beside JAX.
+      `run(steps)`: seconds per step, views and soft labels included.
     """
     transforms = importlib.import_module("torchvision.transforms")
     view = transforms.Compose([
         evaluation.rand_augment_transform(
-            "rand-m5-n4-mstd1.0", {"translate_const": 117, "img_mean": (124, 116, 104)}
+            randaugment, {"translate_const": 117, "img_mean": (124, 116, 104)}
         ),
         transforms.ToTensor(),
         transforms.RandomResizedCrop(images.shape[1], scale=(0.25, 1), antialias=True),
@@ -271,15 +275,30 @@ def student_timer(
     teacher.eval().requires_grad_(False)
     evaluation.wandb_metrics = {}
 
+    processes: dict[str, Any] = {}
+    if workers:
+        processes = {"num_workers": workers, "multiprocessing_context": "spawn"}
+        processes |= {"persistent_workers": True, "worker_init_fn": _prepare_worker}
+    loaders: dict[int, Any] = {}  # workers live as long as their loader
+
     def run(steps: int) -> float:
-        views = _Views(pictures, labels, view, steps * batch_size)
-        loader = torch.utils.data.DataLoader(views, batch_size)
+        if steps not in loaders:
+            views = _Views(pictures, labels, view, steps * batch_size)
+            loaders[steps] = torch.utils.data.DataLoader(
+                views, batch_size, pin_memory=torch.cuda.is_available(), **processes
+            )
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.train(0, loader, teacher, student, args)
+            evaluation.train(0, loaders[steps], teacher, student, args)
         return (time.perf_counter() - start) / steps
 
     return run
+
+
+def _prepare_worker(worker: int) -> None:
+    """What a new process needs beside the views."""
+    del worker
+    _allow_posterize_to_nothing()
 
 
 class _Views(torch.utils.data.Dataset):

@@ -12,13 +12,13 @@ COLOURS = {OURS: "#4c3fb3", THEIRS: "#c08a1e"}
 def _axes(panels: int) -> tuple[Any, Any]:
     """A figure and its panels in a row."""
     try:
-        import matplotlib
+        import matplotlib as mpl
     except ImportError:
         raise InputError("--plot: needs matplotlib; expected pip install -e '.[bench]'") from None
-    matplotlib.use("Agg")  # no display
-    from matplotlib import pyplot
+    mpl.use("Agg")  # no display
+    from matplotlib import pyplot as plt
 
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         1, panels, figsize=(4.2 * panels, 3.2), squeeze=False, layout="constrained"
     )
     return figure, axes[0]

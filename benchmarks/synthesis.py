@@ -24,7 +24,6 @@ The images are noise and the weights random (or `--weights`): times depend on ne
 """
 
 import argparse
-import collections
 import dataclasses
 import json
 import math
@@ -34,198 +33,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from benchmarks import figures, machine, profiles, turns
+from benchmarks import figures, machine, profiles, tables, turns
+from benchmarks.recovery import ALL, WORKS, Recovery, Work, our_side, short_plans, their_side
 from benchmarks.turns import OURS, THEIRS
-from delt_jax.core import packing, rounds, schedule, synthesis
-from delt_jax.data import specs
+from delt_jax.core import schedule
 from delt_jax.errors import InputError
-from delt_jax.models import registry, torch_weights
-from delt_jax.runtime.mesh import device_mesh
-from delt_jax.stages import matching
-from delt_jax.stages.synthesize import STEPS_PER_CALL
 
-ALL = "all"  # the key of a step with constant iterations, in which all images are active
 PROFILED_CALLS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What is synthesised.
-
-    Attributes:
-      arch: the teacher's architecture.
-      size: side of the images in pixels.
-      images: of a class batch.
-      ipc: images per class.
-      classes: logits of the teacher.
-      dtype: of our activations; theirs are float32.
-    """
-
-    arch: str
-    size: int
-    images: int
-    ipc: int
-    classes: int = 10
-    dtype: str = "float32"
-
-
-WORKS = {
-    "cifar10": Work("cifar_resnet20", 32, images=100, ipc=10),
-    "resnet18-32": Work("resnet18_small", 32, images=50, ipc=50),
-    "resnet18-224": Work("resnet18", 224, images=10, ipc=10),
-}
-
-
-class Recovery:
-    """Our synthesis of one kind of work.
-
-    Args:
-      work: what is synthesised.
-      weights: file of the teacher's; None: random ones.
-      devices: over which class batches are split; 0: one.
-    """
-
-    def __init__(self, work: Work, weights: pathlib.Path | None = None, devices: int = 0):
-        if math.ceil(work.images / work.ipc) > work.classes:
-            raise InputError(
-                f"{work.images} images at IPC {work.ipc} are of "
-                f"{math.ceil(work.images / work.ipc)} classes; expected at most --classes, "
-                f"{work.classes}"
-            )
-        self.work = work
-        self.module = registry.create(work.arch, work.classes, work.size)
-        if weights:
-            state_dict = torch_weights.read_state_dict(weights)
-            self.variables = torch_weights.from_state_dict(
-                self.module, work.size, state_dict, str(weights)
-            )
-        else:
-            self.variables = registry.initialise(self.module, work.size, jax.random.key(0))
-        self._prepared = matching.prepared(self.variables)
-        self._mesh: Mesh | None = device_mesh(rounds.CLASS_BATCHES, devices) if devices else None
-        self._devices = max(devices, 1)
-        spec = specs.get_spec("cifar10")  # as theirs is told; times do not depend on it
-        mean, std = np.asarray(spec.mean), np.asarray(spec.std)
-        self.pixels = np.random.default_rng(0).uniform(0, 1, (work.images, work.size, work.size, 3))
-        self.images = ((self.pixels - mean) / std).astype(np.float32)
-        self._low, self._high = tuple(-mean / std), tuple((1 - mean) / std)
-        self.steps_per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
-
-    def class_batch(self, plan: schedule.Schedule) -> schedule.ClassBatch:
-        """The slots of one class batch, and when each joins."""
-        return schedule.class_batches(plan, self.work.classes, self.work.images)[0]
-
-    def program(self) -> rounds.Program:
-        """The steps as the stage has them, with nothing compiled."""
-        dtype = None if self.work.dtype == "float32" else jnp.dtype(self.work.dtype)
-        method = synthesis.Method(
-            forward=matching.matching_forward(self.module, dtype),
-            objective=matching.matching_objective(
-                self.module,
-                self.work.size,
-                self.variables,
-                bn_weight=0.01,
-                first_bn_multiplier=10.0,
-            ),
-            draw_view=synthesis.view_drawer(
-                self.work.size, max_scale=1.0, flip_probability=0.5, jitter=0, per_image=False
-            ),
-            low=self._low,
-            high=self._high,
-        )
-        return rounds.Program(method, self._mesh, self.steps_per_call)
-
-    def run(
-        self, program: rounds.Program, plan: schedule.Schedule, class_batches: int = 1
-    ) -> Iterator[tuple[int, int, float]]:
-        """One synthesis from its start.
-
-        Args:
-          program: from `program`.
-          plan: the schedule.
-          class_batches: side by side on each device.
-
-        Yields:
-          Round, steps and seconds of each call, the reading of its losses included.
-        """
-        width = class_batches * self._devices
-        batch = self.class_batch(plan)
-        (pack,) = packing.make_packs([batch] * width, width, self._devices)
-        chunks = rounds.optimise(
-            program,
-            self._prepared,
-            pack,
-            synthesis.initial_state(jnp.asarray(pack.stack([self.images[batch.slots]] * width))),
-            pack.keys(jax.random.key(0)),
-            schedule.learning_rates(0.25, pack.iterations),
-            schedule.min_crop_scales("cosine", 1.0, pack.iterations),
-        )
-        then = time.perf_counter()
-        for chunk in chunks:
-            float(chunk.metrics["loss"].sum())  # theirs reads the loss of every step, too
-            now = time.perf_counter()
-            yield chunk.round, chunk.next - chunk.first, now - then
-            then = now
-
-
-def our_side(
-    recovery: Recovery,
-    program: rounds.Program,
-    plans: list[schedule.Schedule],
-    class_batches: int = 1,
-) -> turns.Side:
-    """A turn of ours over short schedules: seconds of a step by active images."""
-
-    def turn() -> turns.Seconds:
-        seconds = collections.defaultdict(list)
-        for plan in plans:
-            batch, last = recovery.class_batch(plan), None
-            for r, steps, taken in recovery.run(program, plan, class_batches):
-                if r == last:  # the first call of a round may wait for the compiler
-                    seconds[batch.prefix(r) if plan.early_late else ALL].append(taken / steps)
-                last = r
-        return seconds
-
-    return turn
-
-
-def their_side(
-    recovery: Recovery, checkout: pathlib.Path, plans: list[schedule.Schedule]
-) -> turns.Side:
-    """A turn of the authors' code over the same schedules."""
-    from benchmarks import authors  # torch only where it is asked for
-
-    theirs, _ = authors.load(checkout)
-    model = authors.network(recovery.work.arch, torch_weights.to_state_dict(recovery.variables))
-    labels = np.arange(recovery.work.images) // recovery.work.ipc
-    run = authors.recovery_timer(theirs, model, recovery.pixels, labels, recovery.work.ipc)
-
-    def turn() -> turns.Seconds:
-        seconds = collections.defaultdict(list)
-        for plan in plans:
-            batch = recovery.class_batch(plan)
-            times = run(plan.rounds, plan.round_iterations, plan.early_late)
-            for r, of_round in enumerate(np.split(np.asarray(times), plan.rounds)):
-                seconds[batch.prefix(r) if plan.early_late else ALL] += of_round[1:].tolist()
-        return seconds
-
-    return turn
-
-
-def short_plans(work: Work, full: schedule.Schedule, length: int) -> list[schedule.Schedule]:
-    """The rounds of a schedule, `length` iterations each, and one round of constant iterations."""
-    return [
-        schedule.Schedule(work.ipc, full.rounds * length, length),
-        schedule.Schedule(work.ipc, length, length, early_late=False),
-    ]
 
 
 def measure_rounds(recovery: Recovery, args: argparse.Namespace, rates: dict) -> dict[str, Any]:
@@ -240,7 +60,7 @@ def measure_rounds(recovery: Recovery, args: argparse.Namespace, rates: dict) ->
     first_turn, memory = time.perf_counter() - start, machine.peak_memory()  # before torch
     if args.reference:
         theirs = short_plans(work, full, args.steps + 1)
-        sides[THEIRS] = their_side(recovery, args.reference, theirs)
+        sides[THEIRS] = their_side(recovery, args.reference, args.threads, theirs)
         sides[THEIRS]()
     medians = turns.take_turns(sides, args.turns)
     demands = {n: machine.demand(found) for n, found in program.executables().items()}
@@ -253,9 +73,7 @@ def measure_rounds(recovery: Recovery, args: argparse.Namespace, rates: dict) ->
 
     early = recovery.class_batch(ours[0])
     counts = [early.prefix(r) for r in range(early.rounds)]
-    mean = {
-        side: float(np.mean([times[n] for n in counts])) for side, times in medians.items()
-    }
+    mean = {side: float(np.mean([times[n] for n in counts])) for side, times in medians.items()}
     images = {OURS: np.mean(counts) * args.class_batches, THEIRS: np.mean(counts)}
     return {
         "steps_per_call": recovery.steps_per_call,
@@ -327,7 +145,7 @@ def pace(recovery: Recovery, args: argparse.Namespace, class_batches: int) -> di
     side = our_side(recovery, program, [plan], class_batches)
     side()
     seconds = turns.take_turns({OURS: side}, args.turns)[OURS][ALL]
-    images = recovery.work.images * class_batches * recovery._devices
+    images = recovery.work.images * class_batches * recovery.devices
     return {
         "seconds": seconds,
         "images_per_second": images / seconds,
@@ -350,7 +168,7 @@ def measure_class_batches(recovery: Recovery, args: argparse.Namespace, rates: d
 
 
 def measure_devices(recovery: Recovery, args: argparse.Namespace, rates: dict) -> list[dict]:
-    """The pace with class batches split over devices: real ones here, fake ones in new processes."""
+    """The pace with class batches split over devices: real ones, or fake ones elsewhere."""
     del rates
     rows = []
     for count in args.try_devices:
@@ -468,114 +286,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result in Markdown, a table for each part."""
-    work, rates = result["work"], result["rates"]
-    device = result["machine"]
-    sections = [
-        f"{work['arch']}, {work['size']} px, class batches of {work['images']}, IPC {work['ipc']}, "
-        f"{work['dtype']}; {device['device']} ({device['devices']} of them, {device['cores']} "
-        f"cores), jax {device['versions']['jax']}"
-    ]
-    if rates:
-        sections.append(
-            f"Forward pass: {result['forward_flops_per_image'] / 1e9:.3f} GFLOP an image. Matrix "
-            f"product: {rates['flops'] / 1e9:,.0f} GFLOP/s. Memory: {rates['bytes'] / 1e9:,.1f} GB/s."
-        )
-    for part, write in TABLES.items():
-        if part in result:
-            sections.append(write(result[part]))
-    return "\n\n".join(sections)
-
-
-def _rounds_table(found: dict[str, Any]) -> str:
-    rows = []
-    named = [(f"{row['active']} active", row) for row in found["by_active"]]
-    named += [("constant iterations", found["all"]), ("EarlyLate, mean", found["early_late_mean"])]
-    for name, row in named:
-        seconds, rate = row["seconds"], row["images_per_second"]
-        rows.append([
-            name,
-            *(f"{seconds[side]:.4f}" if side in seconds else "" for side in (THEIRS, OURS)),
-            *(f"{rate[side]:,.1f}" if side in rate else "" for side in (THEIRS, OURS)),
-            f"{row['ratio']:.2f}" if "ratio" in row else "",
-            *(f"{row[key]:.0%}" if key in row else "" for key in ("matrix_share", "bandwidth_share")),
-        ])  # fmt: skip
-    header = ["", "theirs, s", "ours, s", "theirs, images/s", "ours, images/s", "ratio"]
-    saved = ", ".join(f"{of} {share:.1%}" for of, share in found["saved"].items())
-    ((kind, peak),) = found["memory"].items()
-    return "\n".join([
-        turns.markdown([*header, "of matrix rate", "of bandwidth"], rows),
-        "",
-        f"EarlyLate saves: {saved}. Waiting for the compiler: {found['compile_seconds']:.1f} s. "
-        f"{kind.replace('_', ' ')}: {peak / 1e6:,.0f} MB.",
-    ])  # fmt: skip
-
-
-def _early_late_table(found: dict[str, Any]) -> str:
-    rows = [
-        [
-            name,
-            f"{found[key]['image_iterations']:,}",
-            f"{found[key]['seconds']:.1f}",
-            f"{found[key]['seconds_waiting_for_compiler']:.1f}",
-        ]
-        for key, name in (("early_late", "EarlyLate"), ("constant", "constant iterations"))
-    ]
-    saved = found["saved"]
-    rows.append(["saved", f"{saved['count']:.1%}", f"{saved['seconds']:.1%}", ""])
-    header = [found["schedule"], "image-iterations", "seconds", "of them waiting for the compiler"]
-    return turns.markdown(header, rows)
-
-
-def _scaling_table(name: str, key: str) -> Callable[[list[dict[str, Any]]], str]:
-    def write(rows: list[dict[str, Any]]) -> str:
-        first = rows[0]["images_per_second"]
-        cells = [
-            [
-                f"{row[key]}",
-                f"{row['images_per_second']:,.1f}",
-                f"{row['images_per_second'] / first:.2f}",
-                f"{row['temp_bytes'] / 1e6:,.0f}" if "temp_bytes" in row else "",
-                f"{row['compile_seconds']:.1f}",
-            ]
-            for row in rows
-        ]
-        header = [name, "image-iterations/s", "of the first", "activations, MB", "compiling, s"]
-        return turns.markdown(header, cells)
-
-    return write
-
-
-def _profile_table(found: dict[str, Any]) -> str:
-    total = sum(found["seconds_by_kind"].values())
-    rows = [
-        [kind, f"{seconds * 1e3:.3f}", f"{seconds / total:.1%}"]
-        for kind, seconds in found["seconds_by_kind"].items()
-    ]
-    floors = f"floor of its arithmetic {found['floor_seconds'] * 1e3:.3f} ms"
-    if "memory_floor_seconds" in found:
-        floors += f", of its memory traffic {found['memory_floor_seconds'] * 1e3:.3f} ms"
-    longest = ", ".join(
-        f"{name} {seconds * 1e3:.3f}" for name, seconds in found["longest_operations"].items()
-    )
-    return "\n".join([
-        turns.markdown(["kind of operation", "ms a step", "share"], rows),
-        "",
-        f"A step: {found['seconds'] * 1e3:.3f} ms; {floors}. Longest, ms: {longest}.",
-    ])  # fmt: skip
-
-
-TABLES: dict[str, Callable[[Any], str]] = {
-    "rounds": _rounds_table,
-    "early_late": _early_late_table,
-    "class_batches": _scaling_table("class batches a device", "class_batches"),
-    "devices": _scaling_table("devices", "devices"),
-    "ipc": _scaling_table("IPC", "ipc"),
-    "profile": _profile_table,
-}
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="benchmarks.synthesis", description=__doc__)
@@ -588,7 +298,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flag("--ipc", type=int, help="images per class, likewise")
     flag("--classes", type=int, help="logits of the teacher, likewise")
     flag("--dtype", choices=("float32", "bfloat16"), help="of our activations; theirs: float32")
-    flag("--parts", default="rounds", help="some of " + ", ".join(TABLES))
+    flag("--parts", default="rounds", help="some of " + ", ".join(tables.PARTS))
     flag("--schedule", default="4000/500", help="iterations / iterations of a round")
     flag("--class-batches", type=int, default=1, help="of ours, side by side on each device")
     flag("--try-class-batches", default="1,2,4", help="of the part class_batches")
@@ -607,7 +317,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args.parts = args.parts.split(",")
     for part in args.parts:
         if part not in PARTS:
-            raise InputError(f"--parts {part}: expected some of {', '.join(TABLES)}")
+            raise InputError(f"--parts {part}: expected some of {', '.join(tables.PARTS)}")
     for name in ("try_class_batches", "try_devices", "try_ipc"):
         setattr(args, name, [int(count) for count in getattr(args, name).split(",")])
     if args.fake_devices:
@@ -620,19 +330,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     try:
         args = parse()
-        if args.reference:
-            import torch
-
-            torch.set_num_threads(args.threads)
         result = measure(args)
+        text = tables.synthesis(result)
+        print(text)
+        if args.table:
+            args.table.write_text(text + "\n")
+        if args.plot:
+            figures.synthesis(result, args.plot)
     except InputError as error:
         sys.exit(f"error: {error}")
-    text = table(result)
-    print(text)
-    if args.table:
-        args.table.write_text(text + "\n")
-    if args.plot:
-        figures.synthesis(result, args.plot)
 
 
 if __name__ == "__main__":

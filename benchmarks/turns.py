@@ -43,9 +43,3 @@ def compare(images: Mapping[str, float], seconds: Mapping[str, float]) -> dict[s
     if THEIRS in rates and OURS in rates:
         row["ratio"] = rates[OURS] / rates[THEIRS]
     return row
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its first column text and the others numbers."""
-    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

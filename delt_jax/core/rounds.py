@@ -119,7 +119,7 @@ class Program:
 
     def compiled_text(self) -> list[str]:
         """The compiled HLO of each executable so far, for those who look what the compiler did."""
-        return [executable.as_text() for executable in self.executables().values()]
+        return [executable.as_text() or "" for executable in self.executables().values()]
 
     def executables(self) -> dict[int, jax.stages.Compiled]:
         """What has been compiled so far, by slots of a class batch; waits for the compiler."""
