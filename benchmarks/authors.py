@@ -5,7 +5,7 @@ in the way is replaced around their code, not in it: without a GPU `.cuda()` and
 return what they are called on; the service is an empty module.
 
 On a GPU the code runs there as published: float32, convolutions in TF32 (torch's default), matrix
-products not, without cuDNN's search for the fastest algorithm.
+products not; cuDNN searches for its fastest algorithms in student training only.
 """
 
 import argparse
@@ -272,6 +272,7 @@ def student_timer(
         optimizer=optimizer, temperature=20, mix_type="cutmix", cutmix=1.0, re_accum_steps=1,
         scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0),
     )  # fmt: skip
+    torch.backends.cudnn.benchmark = True  # as their main_worker sets it
     teacher.eval().requires_grad_(False)
     evaluation.wandb_metrics = {}
 

@@ -87,7 +87,7 @@ class Training:
             bn_momenta=registry.batch_norm_momenta(self.module, work.size),
         )
         self._statistics = Statistics(jnp.array(IMAGENET_MEAN), jnp.array(IMAGENET_STD))
-        self._state = training.create_state(
+        self.state = training.create_state(
             self._optimizer, jax.tree.map(jnp.copy, self.variables)
         )  # of copies, because the program donates it
 
@@ -97,8 +97,8 @@ class Training:
         key, total = jax.random.key(0), 0.0
         start = time.perf_counter()
         for step in range(steps):
-            self._state, loss = self._program(
-                self._state,
+            self.state, loss = self._program(
+                self.state,
                 self.variables,
                 batches[step % len(batches)],
                 jax.random.fold_in(key, step),
