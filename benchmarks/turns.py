@@ -1,11 +1,11 @@
 """Two sides that do the same work in turns, so that a machine that slows down slows both."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-Seconds = Mapping[Hashable, Sequence[float]]  # what was timed -> the times of one turn
+Seconds = Mapping[Any, Sequence[float]]  # what was timed -> the times of one turn
 Side = Callable[[], Seconds]
 OURS, THEIRS = "ours", "theirs"
 

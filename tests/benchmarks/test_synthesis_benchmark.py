@@ -69,6 +69,7 @@ def test_class_batches_split_over_devices():
     assert found["seconds"] * found["images_per_second"] == pytest.approx(2 * 2 * 4)
 
 
+@pytest.mark.filterwarnings("ignore:builtin type event_stats:DeprecationWarning")
 def test_profile_names_kinds_and_floors():
     found = measure("--parts=profile")["profile"]
     assert found["seconds_by_kind"]["convolution"] > 0
