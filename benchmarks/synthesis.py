@@ -113,7 +113,7 @@ def measure_early_late(recovery: Recovery, args: argparse.Namespace, rates: dict
     """Wall clock of the whole schedule, EarlyLate and constant, each compiling all it needs."""
     del rates
     full = full_schedule(recovery.work, args.schedule)
-    refuse_kept_programs(jax.config.jax_compilation_cache_dir)
+    refuse_kept_programs(jax.config.jax_compilation_cache_dir)  # pyright: ignore[reportAttributeAccessIssue]
     result: dict[str, Any] = {"schedule": args.schedule}
     for name, early_late in (("early_late", True), ("constant", False)):
         jax.clear_caches()
