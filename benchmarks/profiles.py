@@ -44,7 +44,8 @@ def device_time(folder: pathlib.Path) -> DeviceTime:
         streams = [line for line in lines if line.name.startswith("Stream")]
         for line in streams or lines:
             for event in line.events:
-                operation = dict(event.stats).get("hlo_op")
+                # All that a GPU's streams do counts; of a CPU's threads, operations of programs.
+                operation = dict(event.stats).get("hlo_op", event.name if streams else None)
                 if operation is not None:
                     name = re.sub(r"(\.\d+|\.clone|_\d+)+$", "", str(operation))
                     by_name[name, event.name] += event.duration_ns

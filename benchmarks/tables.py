@@ -87,7 +87,7 @@ def _scaling_table(name: str, key: str) -> Callable[[list[dict[str, Any]]], str]
 
 
 def _profile_table(found: dict[str, Any]) -> str:
-    total = sum(found["seconds_by_kind"].values())
+    total = sum(found["seconds_by_kind"].values()) or 1.0
     rows = [
         [kind, f"{seconds * 1e3:.3f}", f"{seconds / total:.1%}"]
         for kind, seconds in found["seconds_by_kind"].items()
