@@ -50,6 +50,7 @@ class Work:
       classes: of the labels.
       magnitude: of RandAugment, as published for such data.
       operations: of RandAugment.
+      dtype: of our activations; theirs are float32.
     """
 
     arch: str
@@ -58,6 +59,7 @@ class Work:
     classes: int = 10
     magnitude: int = 5
     operations: int = 4
+    dtype: str = "float32"
 
 
 WORKS = {
@@ -85,28 +87,28 @@ class Training:
             self._optimizer,
             views,
             bn_momenta=registry.batch_norm_momenta(self.module, work.size),
+            compute_dtype=programs.compute_dtype(work.dtype),
         )
         self._statistics = Statistics(jnp.array(IMAGENET_MEAN), jnp.array(IMAGENET_STD))
+        self._labeller = programs.Labeller(self.variables, self._statistics)
+        self._pool = programs.Pool(jnp.asarray(self.images))
         self.state = training.create_state(
             self._optimizer, jax.tree.map(jnp.copy, self.variables)
         )  # of copies, because the program donates it
 
     def run(self, steps: int) -> float:
         """Seconds per step of an epoch of `steps` batches, whose loss is read at its end."""
-        batches = self.images.reshape(-1, self.work.batch, *self.images.shape[1:])
-        key, total = jax.random.key(0), 0.0
+        batches = np.arange(len(self.images)).reshape(-1, self.work.batch)
+        key, at_once, total = jax.random.key(0), programs.steps_per_call(), 0.0
         start = time.perf_counter()
-        for step in range(steps):
-            self.state, loss = self._program(
-                self.state,
-                self.variables,
-                batches[step % len(batches)],
-                jax.random.fold_in(key, step),
-                1e-3,
-                self._statistics,
-                self._statistics,
+        for first in range(0, steps, at_once):
+            numbers = np.arange(first, min(first + at_once, steps))
+            order, rates = batches[numbers % len(batches)], [1e-3] * len(numbers)
+            now = programs.Steps.of(order, first, rates, at_once=at_once)  # pyright: ignore[reportArgumentType]
+            self.state, losses = self._program(
+                self.state, self._pool, now, key, self._statistics, self._labeller
             )
-            total = total + loss
+            total = total + losses.sum()
         float(total)
         return (time.perf_counter() - start) / steps
 
@@ -123,7 +125,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         theirs = their_run(ours, args)
         theirs(args.steps)  # allocates, starts the workers
         sides[THEIRS] = lambda: {STEP: [theirs(args.steps)]}
-    rates = machine.rates("float32")
+    rates = machine.rates(work.dtype)
     medians = turns.take_turns(sides, args.turns)
     found = turns.compare(
         dict.fromkeys(sides, work.batch), {side: times[STEP] for side, times in medians.items()}
@@ -171,7 +173,7 @@ def their_run(ours: Training, args: argparse.Namespace) -> Any:
 
 def chosen_work(args: argparse.Namespace) -> Work:
     """The work that `--work` names, with what other flags change about it."""
-    changes = {name: getattr(args, name) for name in ("arch", "size", "batch", "classes")}
+    changes = {name: getattr(args, name) for name in ("arch", "size", "batch", "classes", "dtype")}
     changes = {name: value for name, value in changes.items() if value is not None}
     return dataclasses.replace(WORKS[args.work], **changes)
 
@@ -186,6 +188,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flag("--size", type=int, help="side of the images in pixels, likewise")
     flag("--batch", type=int, help="images of a step, likewise")
     flag("--classes", type=int, help="of the labels, likewise")
+    flag("--dtype", choices=("float32", "bfloat16"), help="of our activations; theirs: float32")
     flag("--reference", type=pathlib.Path, help="a clone of VILA-Lab/DELT to time beside")
     flag("--steps", type=int, default=20, help="of a turn")
     flag("--turns", type=int, default=5, help="of each side")

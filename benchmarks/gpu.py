@@ -80,6 +80,7 @@ def cifar10(args: argparse.Namespace, folder: pathlib.Path, results: Results) ->
     changes = {
         "synthesis.compute_dtype": "bfloat16",
         "synthesis.class_batches_per_device": CIFAR_CLASS_BATCHES,
+        "evaluate.compute_dtype": "bfloat16",
         "evaluate.sets": "('distilled',)",
         "evaluate.seeds": "(3407,)",
         "evaluate.eval_every": 0,

@@ -102,7 +102,8 @@ def forward_flops(module: nn.Module, size: int) -> float:
     """FLOPs of a forward pass of one image, two for each multiply-add, as XLA counts them.
 
     Counted before XLA rewrites anything, so it is the same on every backend. What a convolution
-    multiplies with its padding does not count.
+    multiplies with its padding does not count, so this is less than the published figures (those of
+    `delt_jax.models.cost`), and what has to be computed at the least.
     """
     variables = registry.variable_shapes(module, size)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)

@@ -125,7 +125,7 @@ def evaluation(result: dict[str, Any]) -> str:
     ]
     ((kind, peak),) = found["memory"].items()
     lines = [
-        f"{work['arch']}, {work['size']} px, batches of {work['batch']}, float32; "
+        f"{work['arch']}, {work['size']} px, batches of {work['batch']}, {work['dtype']}; "
         f"{device['device']} ({device['cores']} cores), jax {device['versions']['jax']}",
         "",
         markdown(["", "seconds a step", "images/s"], rows),

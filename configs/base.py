@@ -104,7 +104,9 @@ def get_base() -> ml_collections.ConfigDict:
     )
     synthesis.statistics = "teacher"  # normalisation: "teacher" | "dataset" | "imagenet"
     synthesis.compute_dtype = "float32"  # of activations: "float32" | "bfloat16"
-    synthesis.class_batches_per_device = 1  # class batches side by side on a device
+    synthesis.class_batches_per_device = (
+        0  # class batches side by side on a device; 0: found by trying (1 on CPU)
+    )
     synthesis.sliced = True  # run each round on the joined prefix; False: one program, masked
     synthesis.steps_per_call = 0  # iterations of a device call; 0: 1 on CPU, 100 elsewhere
     synthesis.log_every = 50  # iterations between two lines of metrics.jsonl and checks of the loss
@@ -136,6 +138,8 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.statistics = (
         "teacher"  # normalisation of the student: "teacher" | "dataset" | "imagenet"
     )
+    evaluate.batch_norm = "synchronised"  # over the devices that share a batch: "synchronised" (the result of one) | "per_device"
+    evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
 
     c.export = export = ml_collections.ConfigDict()

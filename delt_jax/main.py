@@ -12,17 +12,23 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from delt_jax import pipeline
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, Interrupted
 from delt_jax.report.summary import summary_table
+from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :arguments.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run lies.")
 _STAGES = flags.DEFINE_list("stages", list(pipeline.NAMES), "Stages to run; all by default.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute stages made with another config.")
+_DRY_RUN = flags.DEFINE_bool("dry-run", False, "Say what would be done and its cost; do nothing.")
 _CACHE = flags.DEFINE_string(
     "compilation_cache", "~/.cache/delt_jax", "Compiled programs are kept here; empty: nowhere."
 )
+_HOSTS = flags.DEFINE_string(
+    "hosts", "", "Several hosts, one run: auto (TPU pods, Slurm), or ADDRESS:PORT,INDEX/COUNT."
+)
+_HOST_TIMEOUT = flags.DEFINE_float("host_timeout", 60.0, "Seconds until a silent host is lost.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -32,11 +38,20 @@ def main(argv: list[str]) -> None:
         raise InputError(f"arguments: got {argv[1]!r}, expected flags only (--config, --workdir)")
     if _CACHE.value:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
+    crew = hosts.join(_HOSTS.value, _HOST_TIMEOUT.value)
     config, workdir = _CONFIG.value, WorkDir(str(_WORKDIR.value))
     if not isinstance(config, ConfigDict):
         raise InputError("--config: cannot read that file; expected one like configs/*.py")
-    print(pipeline.announce(config, workdir, _STAGES.value), flush=True)
+    if _DRY_RUN.value:
+        print(pipeline.estimate(config, workdir, _STAGES.value))
+        return
+    announcement = pipeline.announce(config, workdir, _STAGES.value)
+    if crew.is_first:
+        print(announcement, flush=True)
     pipeline.run(config, workdir, _STAGES.value, _OVERWRITE.value)
+    crew.leave()
+    if not crew.is_first:
+        return
     if workdir.results_json.exists():
         print(f"\n{summary_table(workdir.read_json(workdir.results_json))}")
     for label, path in (
@@ -67,10 +82,16 @@ def run() -> None:
         app.run(main, flags_parser=parse_flags)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        hosts.current().leave(str(error))
         sys.exit(2)
+    except Interrupted as error:
+        print(f"interrupted: {error}", file=sys.stderr)
+        sys.exit(75)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    finally:
+        hosts.current().leave("it says why itself")  # where it has not left already
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import jax
 
 from delt_jax import __version__
 from delt_jax.errors import InputError
+from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import preflight
+from delt_jax.stages import dry_run, preflight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Stage:
         entered every time and keeps what it has itself.
       outputs: names of `WorkDir` attributes that hold its results.
       always: cheap, and depends on everything: runs every time.
+      shared: all hosts of a run work on it, each on its share; else the first one does it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Stage:
     additive: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     always: bool = False
+    shared: bool = False
 
 
 STAGES: tuple[Stage, ...] = (
@@ -48,6 +51,7 @@ STAGES: tuple[Stage, ...] = (
         ("seed", "ipc", "data", "select"),
         ignores=("select.batch_size",),
         outputs=("ranking_csv", "selection_csv"),
+        shared=True,
     ),
     Stage(
         "synthesize",
@@ -61,6 +65,7 @@ STAGES: tuple[Stage, ...] = (
             "synthesis.checkpoint_minutes",
         ),
         outputs=("distilled", "synthesis"),
+        shared=True,
     ),
     Stage(
         "relabel",
@@ -74,6 +79,7 @@ STAGES: tuple[Stage, ...] = (
         ("data", "evaluate"),
         additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
         outputs=("evaluation",),
+        shared=True,
     ),
     Stage("export", ("synthesize",), ("export",)),
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
@@ -90,16 +96,28 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
     """
     _check_names(stages)
     spec, plan = preflight.check(config)
-    devices = jax.devices()
+    devices = jax.local_devices()
+    count = hosts.current().count
+    where = "" if count == 1 else f" on each of {count} hosts"
     return "\n".join(
         [
             f"delt_jax {__version__}: {spec.name}, {spec.num_classes} classes, IPC {config.ipc}",
-            f"  devices     {len(devices)} x {devices[0].device_kind}",
+            f"  devices     {len(devices)} x {devices[0].device_kind}{where}",
             f"  workdir     {workdir.path}",
             f"  stages      {', '.join(name for name in NAMES if name in stages)}",
             f"  synthesize  {plan.describe()}",
         ]
     )
+
+
+def estimate(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
+    """`announce`, and what the run would cost; computes and writes nothing of it.
+
+    Raises:
+      InputError: as `announce`.
+    """
+    announced = announce(config, workdir, stages)
+    return f"{announced}\n\n{dry_run.report(config, *preflight.check(config), stages)}"
 
 
 def run(
@@ -120,7 +138,7 @@ def run(
       say: takes the lines for people.
 
     Returns:
-      The result of each stage that ran.
+      The result of each stage that ran, on this host.
 
     Raises:
       InputError: for an unknown stage, a stage whose config has changed, or a result of an earlier
@@ -128,15 +146,21 @@ def run(
     """
     _check_names(stages)
     workdir.create()
+    crew = hosts.current()
+    _check_shared(workdir, crew)
     values = json.loads(json.dumps(config.to_dict()))  # as they will be read back: tuples are lists
     wanted = [stage for stage in STAGES if stage.name in stages]
-    for stage in wanted:
-        _settle_changes(stage, values, workdir, overwrite, say)
-    workdir.write_json(workdir.config_json, values)
+    if crew.is_first:
+        for stage in wanted:
+            _settle_changes(stage, values, workdir, overwrite, say)
+        workdir.write_json(workdir.config_json, values)
+    crew.wait("settled")
     results = {}
     for stage in wanted:
-        if not (stage.always or stage.additive) and _is_done(stage, values, workdir):
-            say(f"{stage.name}: done before, kept")
+        again = stage.always or stage.additive
+        if crew.agree("done", not again and _is_done(stage, values, workdir)):
+            if crew.is_first:
+                say(f"{stage.name}: done before, kept")
             continue
         for need in stage.needs:
             if need not in stages and not _record_path(need, workdir).exists():
@@ -144,14 +168,35 @@ def run(
                     f"stage {stage.name}: needs the result of stage {need} in {workdir.path}; "
                     f"expected --stages={need},{stage.name} or a work directory that has it"
                 )
-        _write_record(stage, values, workdir, None)
-        module = importlib.import_module(f"delt_jax.stages.{stage.name}")
-        start = time.monotonic()
-        results[stage.name] = module.run(config, workdir)
-        seconds = time.monotonic() - start
-        _write_record(stage, values, workdir, seconds)
-        say(f"{stage.name}: {seconds:.1f} s")
+        if crew.is_first:
+            _write_record(stage, values, workdir, None)
+        if crew.is_first or stage.shared:
+            module = importlib.import_module(f"delt_jax.stages.{stage.name}")
+            start = time.monotonic()
+            results[stage.name] = module.run(config, workdir)
+            seconds = time.monotonic() - start
+            if crew.is_first:
+                _write_record(stage, values, workdir, seconds)
+                say(f"{stage.name}: {seconds:.1f} s")
+        crew.wait(stage.name)
     return results
+
+
+def _check_shared(workdir: WorkDir, crew: hosts.Hosts) -> None:
+    """Checks that all hosts see one work directory."""
+    mark = workdir.path / ".shared"
+    word = crew.agree("mark", f"{time.time_ns()}")
+    if crew.is_first and crew.count > 1:
+        workdir.write_text(mark, word)
+    crew.wait("mark")
+    if crew.count > 1 and (not mark.is_file() or mark.read_text() != word):
+        raise InputError(
+            f"workdir {workdir.path}: host {crew.index} does not see what host 0 writes there; "
+            "expected a folder on a file system that all hosts share"
+        )
+    crew.wait("marked")
+    if crew.is_first:
+        mark.unlink(missing_ok=True)
 
 
 def _check_names(stages: Sequence[str]) -> None:

@@ -1,15 +1,24 @@
 #!/usr/bin/env bash
-# Runs delt_jax on the GPUs of one node; the same command goes on with a job that was killed:
-#   sbatch launch/slurm.sh --config=configs/cifar10.py:ipc=50 --workdir=runs/cifar10
-# Once before, in the clone: `make venv && .venv/bin/python -m pip install -e '.[cuda13]'`.
-#SBATCH --job-name=delt
+# Runs delt_jax on the GPUs of one or several nodes, one process a GPU:
+#   sbatch launch/slurm.sh --config=configs/imagenet.py:ipc=50,source=/data/imagenet --workdir=/shared/runs/in1k
+# Data and --workdir must be on a file system that all nodes share. The same command goes on with a job that was
+# stopped; a job that loses a node is queued again by itself. More: docs/tpu.md
+# Once before, in the clone: make venv && .venv/bin/python -m pip install -e '.[cuda12]'
+
+# Edit these two: how many nodes, and how many GPUs each has (tasks and GPUs alike).
 #SBATCH --nodes=1
-#SBATCH --ntasks=1
-#SBATCH --gpus-per-node=1
+#SBATCH --ntasks-per-node=4 --gpus-per-node=4
+
+#SBATCH --job-name=delt
 #SBATCH --cpus-per-task=8
-#SBATCH --mem=64G
+#SBATCH --mem=0
 #SBATCH --time=24:00:00
 #SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output=delt-%j.log
 set -euo pipefail
-exec srun .venv/bin/python -m delt_jax.main "$@"
+srun --kill-on-bad-exit=1 .venv/bin/python -m delt_jax.main --hosts=auto "$@" && exit
+code=$?
+# 2 is a mistake in the command, which no other start would mend.
+if [ "$code" -ne 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "$code"

@@ -43,3 +43,12 @@ def test_a_mistake_ends_in_one_line_before_any_work(arguments, message, tmp_path
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "run"
+    # Without the synthesis, which would be timed.
+    done = main("--config=configs/digits.py", f"--workdir={folder}", "--stages=select", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "1,500 images ranked" in done.stdout
+    assert not folder.exists()

@@ -53,6 +53,12 @@ class Pack:
         """Slots that are optimised in round `r`, over all batches."""
         return int(np.sum((self.join <= r) & (r < self.leave)))
 
+    def image_iterations(self, t: int) -> int:
+        """Active slots summed over the first `t` iterations, over all batches."""
+        whole, rest = divmod(t, self.round_iterations)
+        done = self.round_iterations * sum(self.active_count(r) for r in range(whole))
+        return done + (rest * self.active_count(whole) if rest else 0)
+
     def slots(self, r: int, n: int) -> Slots:
         """Facts of the first `n` slots in round `r`, `[g, n]`."""
         join, leave = self.join[:, :n], self.leave[:, :n]
@@ -82,38 +88,45 @@ class Pack:
         )
 
 
-def make_packs(batches: Sequence[ClassBatch], width: int, multiple: int = 1) -> list[Pack]:
+def make_packs(
+    batches: Sequence[ClassBatch],
+    width: int,
+    multiple: int = 1,
+    indices: Sequence[int] | None = None,
+) -> list[Pack]:
     """Groups class batches of equally many rounds into packs of at most `width`.
 
     Args:
-      batches: all class batches of the run.
+      batches: class batches of the run.
       width: class batches side by side (per device times devices).
       multiple: the number of rows is made a multiple of this (devices) with empty batches.
+      indices: numbers of the batches in the run; None: they are all of it.
 
     Returns:
-      Packs whose `indices` partition `range(len(batches))`. Packs of a group are equally wide, so
+      Packs whose `indices` partition those of the batches. Packs of a group are equally wide, so
       that they share their programs, and as even as can be, so that little is padding.
     """
-    groups: dict[int, list[int]] = {}
-    for index, batch in enumerate(batches):
-        groups.setdefault(batch.rounds, []).append(index)
+    numbered = list(zip(range(len(batches)) if indices is None else indices, batches, strict=True))
+    groups: dict[int, list[tuple[int, ClassBatch]]] = {}
+    for index, batch in numbered:
+        groups.setdefault(batch.rounds, []).append((index, batch))
     packs = []
-    for indices in groups.values():
-        count = -(-len(indices) // width)
-        rows = -(-len(indices) // count)
+    for group in groups.values():
+        count = -(-len(group) // width)
+        rows = -(-len(group) // count)
         rows = -(-rows // multiple) * multiple
-        size = max(len(batches[index].slots) for index in indices)
-        for start in range(0, len(indices), rows):
-            packs.append(_pack(batches, indices[start : start + rows], rows, size))
+        size = max(len(batch.slots) for _, batch in group)
+        for start in range(0, len(group), rows):
+            packs.append(_pack(group[start : start + rows], rows, size))
     return packs
 
 
-def _pack(batches, indices, rows, size) -> Pack:
-    chosen = tuple(batches[index] for index in indices)
+def _pack(numbered: Sequence[tuple[int, ClassBatch]], rows: int, size: int) -> Pack:
+    indices, chosen = zip(*numbered, strict=True)
     labels = np.zeros((rows, size), np.int32)
     join = np.full((rows, size), chosen[0].rounds, np.int32)
     leave = join.copy()
     for row, batch in enumerate(chosen):
         n = len(batch.slots)
         labels[row, :n], join[row, :n], leave[row, :n] = batch.labels, batch.join, batch.leave
-    return Pack(chosen, tuple(indices), labels, join, leave)
+    return Pack(chosen, indices, labels, join, leave)

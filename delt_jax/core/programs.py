@@ -1,13 +1,20 @@
-"""Whole training steps as jitted programs, from uint8 images on: everything on the device."""
+"""Whole training steps as jitted programs, from uint8 images on: everything on the device.
 
-from collections.abc import Callable
+With a mesh (see `delt_jax.core.data_parallel`) each batch is split over its devices; what a program
+is given lies whole on each of them.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
+from delt_jax.core import data_parallel
 from delt_jax.core.augment.views import (
     Statistics,
     StudentViews,
@@ -26,12 +33,18 @@ from delt_jax.core.training import (
     teacher_step,
 )
 
+COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
+STEPS_PER_CALL = 50  # on an accelerator with the training set in its memory
+
 
 class Pool(NamedTuple):
-    """Images on the device that steps choose from: a training set, or a few batches of it."""
+    """Images on the device that steps choose from: a training set, or a few batches of it.
+
+    `labels` are not wanted where a teacher labels.
+    """
 
     images: UInt8[Array, "m s s 3"]
-    labels: Int[Array, "m"]
+    labels: Int[Array, "m"] | None = None
 
 
 class Steps(NamedTuple):
@@ -39,7 +52,7 @@ class Steps(NamedTuple):
 
     Attributes:
       order: positions in the pool, a batch of b each.
-      number: of each step since training began; it decides the random draws.
+      number: of each step; it decides the random draws, together with the key of the call.
       learning_rate: of each.
       average_weight: of each; see `teacher_step`.
       count: how many of the n are done, int `[]`.
@@ -51,6 +64,52 @@ class Steps(NamedTuple):
     average_weight: Float[Array, "n"]
     count: Int[Array, ""] | int
 
+    @classmethod
+    def of(
+        cls,
+        order: Sequence[Int[np.ndarray, " b"]],
+        first: int,
+        learning_rates: Sequence[float],
+        average_weights: Sequence[float] | None = None,
+        at_once: int = 1,
+    ) -> "Steps":
+        """Consecutive steps from number `first` on, filled up to `at_once` with copies of the last.
+
+        So that calls of fewer steps need no other program.
+        """
+        count = len(order)
+        kept = np.minimum(np.arange(at_once), count - 1)
+        weights = np.zeros(count) if average_weights is None else np.asarray(average_weights)
+        return cls(
+            jnp.asarray(np.stack(order)[kept], jnp.int32),
+            jnp.asarray(first + kept, jnp.int32),
+            jnp.asarray(np.asarray(learning_rates)[kept], jnp.result_type(float)),
+            jnp.asarray(weights[kept], jnp.result_type(float)),
+            count,
+        )
+
+
+class Labeller(NamedTuple):
+    """A teacher as students meet it: its variables, and the statistics of its inputs."""
+
+    variables: dict[str, PyTree]
+    statistics: Statistics
+
+
+def steps_per_call() -> int:
+    """How many steps a call pays for: on a CPU one, for in a loop convolutions have one thread."""
+    return 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
+
+
+def compute_dtype(name: str) -> jnp.dtype | None:
+    """Of activations, by an option's word; None stands for jax's default float.
+
+    "auto" is bfloat16 where the hardware has it, which a CPU has not.
+    """
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return None if name == "float32" else jnp.dtype(name)
+
 
 def student_program(
     student_apply: Apply,
@@ -61,8 +120,11 @@ def student_program(
     temperature: float = 20.0,
     double_bn_update: bool = True,
     bn_momenta: PyTree = BATCH_NORM_MOMENTUM,
-) -> Callable[..., tuple[TrainState, Float[Array, ""]]]:
-    """The jitted training step of a student, from uint8 images to the next state.
+    compute_dtype: jnp.dtype | None = None,
+    mesh: Mesh | None = None,
+    batch_norm: str = "synchronised",
+) -> Callable[..., tuple[TrainState, Float[Array, "n"]]]:
+    """The jitted training of a student: up to n steps a call, from uint8 images to the next state.
 
     Args:
       student_apply: the student's `module.apply`.
@@ -72,40 +134,48 @@ def student_program(
       temperature: of the soft labels.
       double_bn_update: see `student_step`.
       bn_momenta: see `twice_updated`.
+      compute_dtype: of both networks' activations; see `teacher_program`.
+      mesh: devices that share a batch; None for one device.
+      batch_norm: "synchronised" (over the whole batch: the result of one device) or "per_device";
+        see `data_parallel.per_device`.
 
     Returns:
-      `program(state, teacher_variables, images, key, learning_rate, student_statistics,
-      teacher_statistics) -> (state, loss)`. The state passed in is donated: use the one returned.
+      `program(state, pool, steps, key, statistics, labeller) -> (state, losses [n])`, as that of
+      `teacher_program`; the statistics are the student's.
     """
+    if batch_norm == "per_device":
+        student_apply = data_parallel.per_device(student_apply, mesh)
 
-    def program(
+    def step(
         state: TrainState,
-        teacher_variables: dict[str, PyTree],
-        images: UInt8[Array, "b h w 3"],
+        pool: Pool,
+        steps: Steps,
+        i: Int[Array, ""] | int,
         key: Key[Array, ""],
-        learning_rate: Float[Array, ""],
-        student_statistics: Statistics,
-        teacher_statistics: Statistics,
+        statistics: Statistics,
+        labeller: Labeller,
     ) -> tuple[TrainState, Float[Array, ""]]:
-        key_views, key_dropout = jax.random.split(key)
-        pixels = student_views(key_views, images, views)
+        key_views, key_dropout = jax.random.split(jax.random.fold_in(key, steps.number[i]))
+        images = data_parallel.split(pool.images[steps.order[i]], mesh)
+        pixels = data_parallel.split(student_views(key_views, images, views), mesh)
+        dtype = compute_dtype or pixels.dtype
         teacher_logits = teacher_apply(
-            teacher_variables, normalise(pixels, teacher_statistics), train=False
+            labeller.variables, normalise(pixels, labeller.statistics).astype(dtype), train=False
         )
         return student_step(
             student_apply,
             optimizer,
             state,
-            normalise(pixels, student_statistics),
+            normalise(pixels, statistics).astype(dtype),
             teacher_logits,
-            learning_rate,
+            steps.learning_rate[i],
             temperature=temperature,
             double_bn_update=double_bn_update,
             bn_momenta=bn_momenta,
             dropout_key=key_dropout,
         )
 
-    return jax.jit(program, donate_argnums=0)
+    return _program(step, mesh)
 
 
 def teacher_program(
@@ -115,6 +185,7 @@ def teacher_program(
     *,
     label_smoothing: float = 0.0,
     compute_dtype: jnp.dtype | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, Float[Array, "n"]]]:
     """The jitted training of a teacher: up to n steps a call, from uint8 images to the next state.
 
@@ -125,6 +196,7 @@ def teacher_program(
       label_smoothing: see `teacher_step`.
       compute_dtype: of activations; None: jax's default float. Parameters, statistics and losses
         stay float32.
+      mesh: devices that share a batch, BatchNorm synchronised; None for one device.
 
     Returns:
       `program(state, pool, steps, key, statistics) -> (state, losses [n])`, the state donated. The
@@ -133,17 +205,25 @@ def teacher_program(
     """
 
     def step(
-        state: TrainState, pool: Pool, steps: Steps, key: Key[Array, ""], statistics: Statistics, i
+        state: TrainState,
+        pool: Pool,
+        steps: Steps,
+        i: Int[Array, ""] | int,
+        key: Key[Array, ""],
+        statistics: Statistics,
     ) -> tuple[TrainState, Float[Array, ""]]:
+        assert pool.labels is not None
         chosen = steps.order[i]
         key = jax.random.fold_in(key, steps.number[i])
         key_views, key_dropout = jax.random.split(key)
-        pixels, mix = teacher_views(key_views, pool.images[chosen], views)
+        pixels, mix = teacher_views(
+            key_views, data_parallel.split(pool.images[chosen], mesh), views
+        )
         own = pool.labels[chosen]
         labels = HardLabels(own)
         if mix is not None:
             labels = HardLabels(own, own[mix.permutation], mix.kept)
-        images = normalise(pixels, statistics)
+        images = normalise(data_parallel.split(pixels, mesh), statistics)
         return teacher_step(
             apply,
             optimizer,
@@ -156,35 +236,53 @@ def teacher_program(
             dropout_key=key_dropout,
         )
 
+    return _program(step, mesh)
+
+
+def _program(
+    step: Callable[..., tuple[TrainState, Float[Array, ""]]], mesh: Mesh | None
+) -> Callable[..., tuple[TrainState, Float[Array, "n"]]]:
+    """Jits the loop of `step(state, pool, steps, i, *constants)` over the steps of a call."""
+
     def program(
-        state: TrainState,
-        pool: Pool,
-        steps: Steps,
-        key: Key[Array, ""],
-        statistics: Statistics,
+        state: TrainState, pool: Pool, steps: Steps, *constants: PyTree
     ) -> tuple[TrainState, Float[Array, "n"]]:
         n = len(steps.number)
         if n == 1:
-            state, loss = step(state, pool, steps, key, statistics, 0)
+            state, loss = step(state, pool, steps, 0, *constants)
             return state, loss[None]
 
         def body(i, carry):
             state, losses = carry
-            state, loss = step(state, pool, steps, key, statistics, i)
+            state, loss = step(state, pool, steps, i, *constants)
             return state, losses.at[i].set(loss)
 
         losses = jnp.zeros(n, steps.learning_rate.dtype)
         return jax.lax.fori_loop(0, steps.count, body, (state, losses))
 
-    return jax.jit(program, donate_argnums=0)
+    return jax.jit(program, donate_argnums=0, out_shardings=data_parallel.replicated(mesh))
 
 
-def inference_program(apply: Apply) -> Callable[..., Float[Array, "b k"]]:
-    """The jitted `program(variables, images, statistics) -> logits` of uint8 images."""
+def inference_program(apply: Apply, mesh: Mesh | None = None) -> Callable[..., Float[Array, "b k"]]:
+    """The jitted `program(variables, images, statistics) -> logits` of uint8 images.
+
+    With a mesh, each device computes its share of the images, which come from the host and are
+    filled up to a multiple of the devices; the variables best lie there (`replicate`).
+    """
 
     def program(
         variables: dict[str, PyTree], images: UInt8[Array, "b h w 3"], statistics: Statistics
     ) -> Float[Array, "b k"]:
         return apply(variables, normalise(as_pixels(images), statistics), train=False)
 
-    return jax.jit(program)
+    jitted = jax.jit(program)
+    if mesh is None:
+        return jitted
+    own = NamedSharding(mesh, PartitionSpec(data_parallel.IMAGES))
+
+    def split_program(variables, images, statistics):
+        filling = [(0, -len(images) % mesh.size), *[(0, 0)] * 3]
+        shares = jax.device_put(np.pad(images, filling), own)
+        return jitted(variables, shares, statistics)[: len(images)]
+
+    return split_program

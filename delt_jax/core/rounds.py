@@ -55,6 +55,10 @@ class Program:
         self._compiler = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compile")
         self._compiled: dict[tuple[int, ...], Future] = {}
 
+    def place(self, variables: Variables) -> Variables:
+        """The teacher's variables on every device; do it once, not at each call."""
+        return jax.device_put(variables, self._whole)
+
     def __call__(
         self,
         variables: Variables,
@@ -92,7 +96,7 @@ class Program:
         )
         # Nothing moves where it is in place already; without a mesh this is the default device.
         arguments = (
-            jax.device_put(variables, self._whole),
+            self.place(variables),
             *jax.device_put((state, slots, keys), self._split),
             *jax.device_put(times, self._whole),
         )
@@ -116,6 +120,10 @@ class Program:
             lowered = self._jitted.lower(*arguments)
             self._compiled[shape] = self._compiler.submit(lowered.compile)
         return self._compiled[shape]
+
+    def compiled(self, state: State) -> jax.stages.Compiled:
+        """The executable that has run on a state of this shape, for those who look at its cost."""
+        return self._compiled[state.images.shape].result()
 
     def compiled_text(self) -> list[str]:
         """The compiled HLO of each executable so far, for those who look what the compiler did."""
@@ -218,6 +226,7 @@ def optimise(
     Yields:
       A `Chunk` after every call of the program; none crosses the end of a round.
     """
+    variables = program.place(variables)
     per_round, total = pack.round_iterations, pack.labels.shape[1]
     for r in range(first // per_round, pack.rounds):
         n = pack.prefix(r) if sliced else total

@@ -114,10 +114,10 @@ def distillation_loss(
     """`KL(softmax(teacher / T) || softmax(student / T))`, mean over the batch.
 
     Without the factor T^2 of Hinton et al. (the published code leaves it out, and Adam is blind to
-    it but for its epsilon).
+    it but for its epsilon). At least in float32.
     """
-    log_teacher = jax.nn.log_softmax(teacher_logits / temperature)
-    log_student = jax.nn.log_softmax(student_logits / temperature)
+    log_teacher = jax.nn.log_softmax(_at_least_float32(teacher_logits) / temperature)
+    log_student = jax.nn.log_softmax(_at_least_float32(student_logits) / temperature)
     return jnp.mean(jnp.sum(jnp.exp(log_teacher) * (log_teacher - log_student), axis=-1))
 
 
@@ -128,6 +128,10 @@ def smoothed_cross_entropy(
     log_probabilities = jax.nn.log_softmax(logits)
     true = jnp.take_along_axis(log_probabilities, labels[:, None], axis=-1)[:, 0]
     return -jnp.mean((1 - smoothing) * true + smoothing * jnp.mean(log_probabilities, axis=-1))
+
+
+def _at_least_float32(logits: Array) -> Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
 # Steps.
@@ -184,7 +188,8 @@ def student_step(
       apply: the student's `module.apply`.
       optimizer: an optax transformation at learning rate 1, e.g. `adamw()`.
       state: parameters, running statistics, optimiser state.
-      images: mixed, normalised with the student's statistics.
+      images: mixed, normalised with the student's statistics; their dtype is that of the
+        computation.
       teacher_logits: the teacher's on the same mixed images, at temperature 1.
       learning_rate: of this step.
       temperature: divides the logits of both.
@@ -237,7 +242,7 @@ def teacher_step(
     """
 
     def loss_of(logits: Array) -> Array:
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = _at_least_float32(logits)
         own = smoothed_cross_entropy(logits, labels.own, label_smoothing)
         if labels.partner is None:
             return own

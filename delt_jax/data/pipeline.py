@@ -17,6 +17,7 @@ from delt_jax.errors import InputError
 
 UNREADABLE = -1  # stands where the label of an image would that cannot be read
 MOST_THREADS = 16
+LONGEST = 32  # sides of a crop that an image may be long when it is resized whole
 
 
 class Batch(NamedTuple):
@@ -81,11 +82,16 @@ def centre_crop(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarra
         rows, columns = short_side, int(short_side * width / height)
     else:
         rows, columns = int(short_side * height / width), short_side
+    top, left = round((rows - size) / 2), round((columns - size) / 2)  # halves to even
+    if max(rows, columns) > LONGEST * size:  # a strip, of which resizing all would take gigabytes
+        high, wide = height / rows, width / columns
+        box = left * wide, top * high, (left + size) * wide, (top + size) * high
+        strip = Image.fromarray(image)
+        return np.asarray(strip.resize((size, size), Image.Resampling.BILINEAR, box))
     if (rows, columns) != (height, width):
         # Pillow widens the filter's support when it shrinks: its "bilinear" is the antialiased one.
         pillow = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
         image = np.asarray(pillow)
-    top, left = round((rows - size) / 2), round((columns - size) / 2)  # halves to even
     return image[top : top + size, left : left + size]
 
 

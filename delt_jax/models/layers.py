@@ -83,10 +83,10 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(x.dtype)
         if isinstance(self.padding, str):
             window, strides = shape[:2], (self.stride, self.stride)
-            below, right = lax.padtype_to_pads(x.shape[1:3], window, strides, self.padding)
-            padding = below, right
+            rows, columns = lax.padtype_to_pads(x.shape[1:3], window, strides, self.padding)
+            padding = rows, columns
         else:
-            padding = ((self.padding, self.padding),) * 2
+            padding = (self.padding, self.padding), (self.padding, self.padding)
         if self.groups == 1 and self.has_variable(windows.ADJOINT, "kernel"):
             adjoint = self.get_variable(windows.ADJOINT, "kernel").astype(x.dtype)
             x = windows.convolve_with_adjoint(x, kernel, adjoint, self.stride, padding)

@@ -33,9 +33,10 @@ def with_adjoints(variables: Mapping[str, Any]) -> dict[str, Any]:
     For a network that stays as it is while many gradients are taken of its input; `Conv` uses them
     where they are there. They are as large as the kernels.
     """
+    parameters: dict[tuple[str, ...], Any] = flatten_dict(dict(variables["params"]))
     kernels = {
         path: jnp.swapaxes(jnp.flip(leaf, (0, 1)), 2, 3)
-        for path, leaf in flatten_dict(dict(variables["params"])).items()
+        for path, leaf in parameters.items()
         if path[-1] == "kernel" and leaf.ndim == 4
     }
     return {**variables, ADJOINT: unflatten_dict(kernels)}
@@ -54,7 +55,6 @@ def convolve(
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def convolve_with_adjoint(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "k k c d"],
@@ -62,10 +62,15 @@ def convolve_with_adjoint(
     stride: int,
     padding: Padding,
 ) -> Float[Array, "b h2 w2 d"]:
-    """`convolve`, whose gradient with respect to x is taken with `adjoint`, the kernel turned round.
+    """`convolve`, whose gradient with respect to x is taken with the kernel turned round.
 
     `adjoint` follows from the kernel and has no gradient of its own; the kernel has its usual one.
     """
+    return _convolve_with_adjoint(x, kernel, adjoint, stride, padding)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _convolve_with_adjoint(x, kernel, adjoint, stride, padding):
     del adjoint
     return convolve(x, kernel, stride, padding)
 
@@ -84,7 +89,7 @@ def _convolve_backward(stride, padding, residuals, gradient):
     return of_x, *of_kernel(gradient), jnp.zeros_like(adjoint)
 
 
-convolve_with_adjoint.defvjp(_convolve_forward, _convolve_backward)
+_convolve_with_adjoint.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _dilated(gradient, adjoint, stride, padding, shape):
@@ -124,7 +129,6 @@ def _by_phase(gradient, adjoint, stride, padding, shape):
     return _interleave(found.reshape(-1, *counts, stride, stride, c), shape)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool(
     x: Float[Array, "b h w c"], side: int, stride: int, padding: int = 0
 ) -> Float[Array, "b h2 w2 c"]:
@@ -132,6 +136,7 @@ def max_pool(
     return _max_pool(x, side, stride, padding)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x, side, stride, padding):
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     window, strides = (1, side, side, 1), (1, stride, stride, 1)
@@ -139,7 +144,7 @@ def _max_pool(x, side, stride, padding):
 
 
 def _max_pool_forward(x, side, stride, padding):
-    y = _max_pool(x, side, stride, padding)
+    y: Array = _max_pool(x, side, stride, padding)  # pyright: ignore[reportAssignmentType]
     height, width = (stride * (count - 1) + 1 for count in y.shape[1:3])
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = jnp.pad(x, pads, constant_values=-jnp.inf)
@@ -178,7 +183,7 @@ def _max_pool_backward(side, stride, padding, residuals, gradient):
     return (_interleave(jnp.stack(found, 3), shape),)
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def _phases(side: int, stride: int, padding: int) -> list[list[tuple[int, int]]]:

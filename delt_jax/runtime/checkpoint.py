@@ -1,17 +1,30 @@
 """Checkpoints of work under way, through Orbax (its v1 API)."""
 
+import os
 import pathlib
+import subprocess
+import sys
+import tempfile
 from typing import Any
 
 import jax
 import numpy as np
+import safetensors.numpy
 from orbax.checkpoint import v1 as ocp
 
+from delt_jax.runtime import hosts
+from delt_jax.runtime.workdir import write_atomically
+
 KEEP = 2  # the latest, and the one before it in case the latest cannot be read
+SUFFIX = ".safetensors"
 
 
 class Checkpointer:
     """Saves and restores a tree of arrays by step; a half-written checkpoint is never seen.
+
+    In a run on several hosts each of them keeps checkpoints of its own share. Orbax saves and
+    restores with all processes of a run together, so there they are safetensors files; each kind
+    can be restored by either kind of run.
 
     Args:
       directory: made on the first save; holds nothing but checkpoints.
@@ -19,11 +32,18 @@ class Checkpointer:
 
     def __init__(self, directory: pathlib.Path):
         self._directory = directory
+        self._files = directory / "of_one_host"
         self._inner: Any = None
 
     def save(self, step: int, tree: Any) -> None:
         """Saves a tree of arrays (host or device); older checkpoints but one are removed."""
-        self._open().save(step, jax.tree.map(np.asarray, tree), overwrite=True)
+        tree = jax.tree.map(np.asarray, tree)
+        if hosts.current().count == 1:
+            self._open().save(step, tree, overwrite=True)
+            return
+        _write(self._files / f"{step:09d}{SUFFIX}", tree)
+        for old in sorted(self._files.glob(f"*{SUFFIX}"))[:-KEEP]:
+            old.unlink()
 
     def restore_latest(self, like: Any) -> tuple[int, Any] | None:
         """Returns `(step, tree)` of the latest checkpoint that can be read, or None.
@@ -35,16 +55,20 @@ class Checkpointer:
         if not self._directory.is_dir():
             return None
         shapes = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), like)
-        for found in sorted(self._open().checkpoints, key=lambda item: item.step, reverse=True):
+        for step, path in self._found():
             try:
-                tree = self._open().load(found.step, like)
+                tree = self._read(step, path, like)
             except Exception as error:  # noqa: BLE001 (whatever it is, the one before may be whole)
-                print(f"checkpoint {found.step} in {self._directory} cannot be read: {error}")
+                print(f"checkpoint {step} in {self._directory} cannot be read: {error}")
                 continue
             tree = jax.tree.map(np.asarray, tree)
             if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) == shapes:
-                return found.step, tree
+                return step, tree
         return None
+
+    def latest_step(self) -> int:
+        """Step of the latest checkpoint, whole or not; 0 where there is none."""
+        return self._found()[0][0] if self._directory.is_dir() and self._found() else 0
 
     def close(self) -> None:
         """Waits for what is being written and lets go of the folder."""
@@ -58,6 +82,22 @@ class Checkpointer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _found(self) -> list[tuple[int, pathlib.Path]]:
+        """Step and path of every checkpoint, the latest first."""
+        folders = [path for path in self._directory.iterdir() if path.name.isdecimal()]
+        files = list(self._files.glob(f"[0-9]*{SUFFIX}"))
+        return sorted(((int(path.stem), path) for path in [*folders, *files]), reverse=True)
+
+    def _read(self, step: int, path: pathlib.Path, like: Any) -> Any:
+        if path.suffix == SUFFIX:
+            return _read(path, like)
+        if hosts.current().count == 1:
+            return self._open().load(step, like)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder) / f"copy{SUFFIX}"
+            _convert_alone(path, copy)
+            return _read(copy, like)
+
     def _open(self) -> Any:
         if self._inner is None:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -68,3 +108,34 @@ class Checkpointer:
                 cleanup_tmp_directories=True,
             )
         return self._inner
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their paths."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _write(path: pathlib.Path, tree: Any) -> None:
+    data = safetensors.numpy.save({name: np.array(leaf) for name, leaf in _named(tree).items()})
+    write_atomically(path, data)
+
+
+def _read(path: pathlib.Path, like: Any) -> Any:
+    found = safetensors.numpy.load(path.read_bytes())
+    return jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in _named(like)])
+
+
+def _convert(source: str, target: str) -> None:
+    """Reads an Orbax checkpoint whole and writes it as a safetensors file."""
+    _write(pathlib.Path(target), jax.tree.map(np.asarray, ocp.load(source)))
+
+
+def _convert_alone(source: pathlib.Path, target: pathlib.Path) -> None:
+    """`_convert` in a process of its own, for which Orbax has no other hosts to wait for."""
+    call = f"from {__name__} import _convert; import sys; _convert(*sys.argv[1:])"
+    arguments = [sys.executable, "-c", call, str(source.absolute()), str(target)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(done.stderr.strip().splitlines()[-1])

@@ -5,8 +5,8 @@ from jax.sharding import AxisType, Mesh
 
 
 def device_mesh(axis: str, devices: int = 0) -> Mesh | None:
-    """A one-dimensional mesh over the first `devices` devices (0: all); None where that is one."""
-    found = jax.devices()[: devices or None]
+    """A one-dimensional mesh over this host's first `devices` devices (0: all); None where one."""
+    found = jax.local_devices()[: devices or None]
     if len(found) == 1:
         return None
     return jax.make_mesh((len(found),), (axis,), axis_types=(AxisType.Auto,), devices=found)

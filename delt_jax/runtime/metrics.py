@@ -24,15 +24,20 @@ class MetricsLog:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the rows of a metrics file, oldest first; a line cut short by a kill is left out."""
+    """Returns the rows of a metrics file, oldest first; a line cut short by a kill is left out.
+
+    Those of other hosts of the run (`metrics.host1.jsonl`, beside `metrics.jsonl`) are among them.
+    """
     rows = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+    for file in (path, *sorted(path.parent.glob(f"{path.stem}.host*{path.suffix}"))):
+        if not file.exists():
+            continue
+        for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 rows.append(json.loads(line))
             except ValueError:
                 continue
-    return rows
+    return sorted(rows, key=lambda row: row["time"])
 
 
 def _plain(value: Any) -> Any:

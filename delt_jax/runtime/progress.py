@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+from delt_jax.runtime import hosts
+
 LOG_SECONDS = 10.0  # between two lines where there is no terminal
 
 
@@ -20,6 +22,7 @@ class Progress:
 
     def __init__(self, total: int, description: str, unit: str = "it", done: int = 0):
         self._terminal = sys.stderr.isatty()
+        self._silent = not hosts.current().is_first  # whose share is as large as the others'
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -28,7 +31,7 @@ class Progress:
             unit_scale=total >= 100_000,
             smoothing=0.05,
             dynamic_ncols=True,
-            disable=not self._terminal,
+            disable=self._silent or not self._terminal,
         )
         self._total, self._done = total, done
         self._description, self._unit = description, unit
@@ -62,6 +65,8 @@ class Progress:
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
+        if self._silent:
+            return
         self._ended = self._done >= self._total  # said already, then
         since, before = self._rate_from
         rate = (self._done - before) / max(self._last_line - since, 1e-9)

@@ -10,6 +10,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from delt_jax.errors import InputError
+from delt_jax.runtime import hosts
+
+
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+    """Writes `data` under a temporary name beside `path`, syncs it, renames it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    host = hosts.current().index  # process numbers repeat on the hosts that share a folder
+    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class WorkDir:
@@ -18,7 +34,8 @@ class WorkDir:
     def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path)
         self.config_json = self.path / "config.json"
-        self.metrics_jsonl = self.path / "metrics.jsonl"
+        host = hosts.current().index  # each host of a run has a file of its own
+        self.metrics_jsonl = self.path / (f"metrics.host{host}.jsonl" if host else "metrics.jsonl")
         self.teacher = self.path / "teacher"
         self.ranking_csv = self.path / "ranking.csv"
         self.selection_csv = self.path / "selection.csv"
@@ -45,17 +62,8 @@ class WorkDir:
             ) from error
 
     def write_bytes(self, path: pathlib.Path, data: bytes) -> None:
-        """Writes `data` under a temporary name beside `path`, syncs it, renames it into place."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        """See `write_atomically`."""
+        write_atomically(path, data)
 
     def write_text(self, path: pathlib.Path, text: str) -> None:
         """`write_bytes` of UTF-8 text."""

@@ -1,16 +1,19 @@
 """evaluate: students trained on the distilled images, and on real ones for comparison, tested."""
 
 import dataclasses
+import functools
+import itertools
+import pathlib
 import shutil
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
-from delt_jax.core.augment.views import Statistics, as_pixels, normalise
+from delt_jax.core import data_parallel, programs
+from delt_jax.core.augment.views import Statistics
 from delt_jax.core.diversity import intra_class_cosine
 from delt_jax.data import unreadable
 from delt_jax.data.decoding import decode
@@ -22,6 +25,8 @@ from delt_jax.errors import InputError
 from delt_jax.export.image_folder import encode, read_distilled
 from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
+from delt_jax.runtime import hosts
+from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -119,64 +124,87 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     protocols = {name: read_protocol(config, name, spec, teacher) for name in students}
     teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
 
-    diversity = _measure_diversity(sets, options.seeds, teacher)
-    workdir.write_json(workdir.evaluation / "diversity.json", diversity)
-    runs = []
-    total = sum(protocols[name].epochs for name in students) * len(sets) * len(options.seeds)
-    with Progress(total, "evaluating", unit="epochs") as bar:
-        for student in students:
-            trainer = StudentTrainer(student, teacher, protocols[student], spec.image_size)
-            for name, images_of in sets.items():
-                for seed in options.seeds:
-                    training_set = images_of(seed)
-                    identity = fingerprint(
-                        {
-                            "schema_version": SCHEMA_VERSION,
-                            "student": student,
-                            "seed": seed,
-                            "protocol": dataclasses.asdict(protocols[student]),
-                            "teacher": teacher_hash,
-                            "data": spec.name,
-                        },
-                        training_set.images,
-                        test.labels,
-                    )
-                    runs.append(
-                        _evaluate(trainer, name, seed, training_set, test, identity, workdir, bar)
-                    )
-    test.record_unreadable(workdir, "evaluate, test images")
+    crew = hosts.current()
+    if crew.is_first:
+        diversity = _measure_diversity(sets, options.seeds, teacher)
+        workdir.write_json(workdir.evaluation / "diversity.json", diversity)
+    jobs: list[_Job] = []
+    asked: Any = itertools.product(students, sets, options.seeds)
+    for student, name, seed in asked:
+        identity = fingerprint(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "student": student,
+                "seed": seed,
+                "protocol": dataclasses.asdict(protocols[student]),
+                "teacher": teacher_hash,
+                "data": spec.name,
+            },
+            sets[name](seed).images,
+            test.labels,
+        )
+        jobs.append(_Job(student, name, seed, identity))
+    # Hosts train students of their own, on all of their devices; so none waits for the others.
+    own = crew.dealt(jobs)
+    with Progress(sum(protocols[job.student].epochs for job in own), "evaluating", "epochs") as bar:
+        trainer = None
+        for job in own:
+            if trainer is None or trainer.student != job.student:
+                protocol = protocols[job.student]
+                trainer = StudentTrainer(job.student, teacher, protocol, spec.image_size)
+            _evaluate(trainer, job, sets[job.set](job.seed), test, workdir, bar)
+            crew.check()
+    crew.wait("students")
+    if crew.is_first:
+        test.record_unreadable(workdir, "evaluate, test images")
+    runs = [_read(workdir, job) for job in jobs]
+    diversity = workdir.read_json(workdir.evaluation / "diversity.json")
     return EvaluateResult(tuple(runs), summarise(runs), diversity)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A student to train: architecture, set, seed, and a hash of all that its result depends on."""
+
+    student: str
+    set: str
+    seed: int
+    identity: str
+
+    def path(self, workdir: WorkDir) -> pathlib.Path:
+        """Where its result is."""
+        return workdir.evaluation / f"{self.set}-{self.student}-{self.seed}.json"
 
 
 def _evaluate(
     trainer: StudentTrainer,
-    name: str,
-    seed: int,
+    job: _Job,
     training_set: TrainingSet,
     test: CroppedImages,
-    identity: str,
     workdir: WorkDir,
     bar: Progress,
-) -> StudentRun:
+) -> None:
     """Trains and tests one student, unless its file is there and was made from the same inputs."""
-    protocol = trainer.protocol
-    path = workdir.evaluation / f"{name}-{trainer.student}-{seed}.json"
-    record = workdir.read_json(path) if path.exists() else {}
-    if record.get("fingerprint") == identity:
-        bar.advance(protocol.epochs)
-    else:
-        trained = trainer.train(
-            training_set.images,
-            seed,
-            test,
-            workdir.evaluation / f".{path.stem}-{identity[:12]}",
-            _reporter(MetricsLog(workdir.metrics_jsonl), bar, name, trainer, seed),
-        )
-        record = _as_record(trained, name, trainer, seed, training_set)
-        record |= {"class_names": test.class_names, "fingerprint": identity}
-        workdir.write_json(path, record)
-        for checkpoints in workdir.evaluation.glob(f".{path.stem}-*"):
-            shutil.rmtree(checkpoints, ignore_errors=True)
+    path = job.path(workdir)
+    if path.exists() and workdir.read_json(path).get("fingerprint") == job.identity:
+        bar.advance(trainer.protocol.epochs)
+        return
+    trained = trainer.train(
+        training_set.images,
+        job.seed,
+        test,
+        workdir.evaluation / f".{path.stem}-{job.identity[:12]}",
+        _reporter(MetricsLog(workdir.metrics_jsonl), bar, job.set, trainer, job.seed),
+    )
+    record = _as_record(trained, job.set, trainer, job.seed, training_set)
+    record |= {"class_names": test.class_names, "fingerprint": job.identity}
+    workdir.write_json(path, record)
+    for checkpoints in workdir.evaluation.glob(f".{path.stem}-*"):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _read(workdir: WorkDir, job: _Job) -> StudentRun:
+    record = workdir.read_json(job.path(workdir))
     return StudentRun(
         **{field.name: record[field.name] for field in dataclasses.fields(StudentRun)}
     )
@@ -243,6 +271,7 @@ def _open_sets(
             left_out = {name for name, _ in unreadable.read(workdir)}
             readable = np.asarray([name not in left_out for name in source.names])
 
+            @functools.cache
             def draw(seed: int) -> TrainingSet:
                 indices = selection_indices(source, unranked, "random", ipc, seed, among=readable)
                 return real(Selection(indices, unranked[indices]))
@@ -270,19 +299,21 @@ def _measure_diversity(
     """Intra-class cosine in the teacher's penultimate features, without augmentation."""
     module = teacher.module
     moments = Statistics.of(teacher.mean, teacher.std)
+    mesh = device_mesh(data_parallel.IMAGES)
+    variables = data_parallel.replicate(teacher.variables, mesh)
 
-    @jax.jit
-    def features_of(variables, images):
-        inputs = normalise(as_pixels(images), moments)
-        _, sown = module.apply(variables, inputs, train=False, mutable=["features"])
+    def features(variables, inputs, train):
+        _, sown = module.apply(variables, inputs, train=train, mutable=["features"])
         return sown["features"]["penultimate"]
 
+    features_of = programs.inference_program(features, mesh)
+
     def per_class(training_set: TrainingSet) -> Float[np.ndarray, " k"]:
-        features = apply_in_batches(
-            lambda part: features_of(teacher.variables, part), training_set.images
+        found = apply_in_batches(
+            lambda part: features_of(variables, part, moments), training_set.images
         )
         labels = jnp.asarray(training_set.labels)
-        cosines, _ = intra_class_cosine(jnp.asarray(features), labels, teacher.num_classes)
+        cosines, _ = intra_class_cosine(jnp.asarray(found), labels, teacher.num_classes)
         return np.asarray(cosines)
 
     diversity = {}

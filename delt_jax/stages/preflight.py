@@ -28,7 +28,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("synthesis.first_bn_multiplier", 0, float("inf")),
     ("synthesis.jitter", 0, float("inf")),
     ("synthesis.flip", 0, 1),
-    ("synthesis.class_batches_per_device", 1, float("inf")),
+    ("synthesis.class_batches_per_device", 0, float("inf")),
     ("synthesis.steps_per_call", 0, float("inf")),
     ("synthesis.log_every", 1, float("inf")),
     ("synthesis.checkpoint_minutes", 0, float("inf")),

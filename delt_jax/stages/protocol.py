@@ -6,6 +6,9 @@ Source: `evaluation/argument.py` of VILA-Lab/DELT at f2f81ca.
 import dataclasses
 from typing import Any
 
+import jax
+
+from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import StudentViews
 from delt_jax.data.specs import Channels, DatasetSpec, statistics
 from delt_jax.errors import InputError
@@ -39,6 +42,8 @@ class Protocol:
       temperature: of the teacher's and the student's logits.
       cosine_stretch: see `delt_jax.core.training.student_learning_rate`.
       double_bn_update: see `delt_jax.core.training.student_step`.
+      batch_norm: see `delt_jax.core.programs.student_program`.
+      compute_dtype: see `delt_jax.core.programs.compute_dtype`.
       views: how images are shown.
       mean: of the student's normalisation.
       std: of the student's normalisation.
@@ -52,6 +57,8 @@ class Protocol:
     temperature: float
     cosine_stretch: float
     double_bn_update: bool
+    batch_norm: str
+    compute_dtype: str
     views: StudentViews
     mean: Channels
     std: Channels
@@ -103,6 +110,14 @@ def check(options: Any) -> None:
         raise InputError(f"evaluate.min_scale {options.min_scale}: expected within (0, 1]")
     if options.cutmix < 0:
         raise InputError(f"evaluate.cutmix {options.cutmix}: expected at least 0")
+    for name, words in (
+        ("batch_norm", data_parallel.BATCH_NORMS),
+        ("compute_dtype", programs.COMPUTE_DTYPES),
+    ):
+        if options[name] not in words:
+            raise InputError(
+                f"evaluate.{name} {options[name]!r}: expected one of {', '.join(words)}"
+            )
 
 
 def read_protocol(config: Any, student: str, spec: DatasetSpec, teacher: Network) -> Protocol:
@@ -122,15 +137,24 @@ def read_protocol(config: Any, student: str, spec: DatasetSpec, teacher: Network
     batch_size, learning_rate = protocol_defaults(
         student, config.ipc, spec.num_classes, spec.image_size
     )
+    batch_size = min(options.batch_size or batch_size, config.ipc * spec.num_classes)
+    devices = jax.local_device_count()
+    if options.batch_norm == "per_device" and batch_size % devices:
+        raise InputError(
+            f"evaluate.batch_size {batch_size} of {student} with evaluate.batch_norm 'per_device': "
+            f"expected a multiple of the {devices} devices"
+        )
     mean, std = statistics(options.statistics, spec, (teacher.mean, teacher.std))
     return Protocol(
         epochs=options.epochs,
-        batch_size=min(options.batch_size or batch_size, config.ipc * spec.num_classes),
+        batch_size=batch_size,
         learning_rate=options.learning_rate or learning_rate,
         weight_decay=options.weight_decay,
         temperature=options.temperature,
         cosine_stretch=options.cosine_stretch,
         double_bn_update=options.double_bn_update,
+        batch_norm=options.batch_norm,
+        compute_dtype=options.compute_dtype,
         views=StudentViews(
             randaugment_magnitude=options.randaugment_magnitude,
             randaugment_ops=options.randaugment_ops,

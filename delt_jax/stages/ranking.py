@@ -1,35 +1,34 @@
-"""Scores of all training images by the teacher: streamed, sharded over devices, resumable."""
+"""Scores of all training images: streamed, split over hosts and devices, resumable."""
 
 import collections
 import dataclasses
+import functools
 import hashlib
-import io
 import time
-import zipfile
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Int64
+from jaxtyping import Array, Float, Int64
 
 from delt_jax.core.augment.views import Statistics
 from delt_jax.core.ranking import view_scores
 from delt_jax.data import unreadable
 from delt_jax.data.image_source import ImageSource
-from delt_jax.data.pipeline import UNREADABLE, Batch, Views, batches
+from delt_jax.data.pipeline import Batch, Views, batches
 from delt_jax.data.specs import Channels
-from delt_jax.errors import InputError
 from delt_jax.models.network import Network
+from delt_jax.runtime import hosts
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import partial_ranking
 from delt_jax.stages.fingerprint import fingerprint
+from delt_jax.stages.partial_ranking import Part
 
 SAVE_SECONDS = 60.0  # between two saves of the scores so far
 BATCHES_AHEAD = 2  # on the device while the host decodes the next one
-PARTIAL = "ranking.partial.npz"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class Ranking:
     Attributes:
       scores: its probability of the true class, float32; NaN for an image that cannot be read.
       boxes: where views were looked at, that of the best one; None for centre crops.
-      seconds: that it took, those of interrupted runs included.
+      seconds: that it took, summed over hosts, those of interrupted runs included.
     """
 
     scores: Float[np.ndarray, " n"]
@@ -63,7 +62,8 @@ def rank(
 
     Holds a few batches and the scores. What is done is kept every minute; the same call goes on
     from there, at the border of a batch, so that its result is that of an uninterrupted run, to the
-    bit where the devices are the same.
+    bit where the devices are the same. Hosts score their shares of what is left, and each of them
+    gets the whole.
 
     Args:
       teacher: the ranker.
@@ -71,8 +71,8 @@ def rank(
       channels: (mean, std) that the crops are normalised with.
       batch_size: crops a call of the teacher, on all devices together.
       image_size: S, the side of what the teacher sees; smaller views are framed with zeros.
-      workdir: keeps what is done, until `discard_partial`; unreadable.csv gets the images that
-        cannot be read.
+      workdir: keeps what is done, until `partial_ranking.discard`; unreadable.csv gets the images
+        that cannot be read.
       views: crops to choose the best of; None for the one centre crop of each image.
       strict: whether an image that cannot be read is an error.
       workers: processes that decode, as in `delt_jax.data.pipeline.batches`.
@@ -82,141 +82,80 @@ def rank(
         the image.
     """
     # Of images; a whole number of them for each device.
-    mesh = device_mesh("images")
+    mesh, crew = device_mesh("images"), hosts.current()
     devices = 1 if mesh is None else mesh.size
     batch_size = max(1, batch_size // (1 if views is None else views.count))
     batch_size = -(-min(batch_size, len(source)) // devices) * devices
+    total = -(-len(source) // batch_size)
     identity = _identity(teacher, source, channels, batch_size, image_size, views, strict)
-    start = time.monotonic()
-    state = _State.restore(workdir, identity) or _State.fresh(len(source), views is not None)
-    before, saved = state.seconds, start
+    left = partial_ranking.missing(partial_ranking.read_parts(workdir, identity), total)
+    left = crew.agree("batches to rank", left)
+    sizes = np.minimum(batch_size, len(source) - batch_size * np.arange(total))
+    done = len(source) - int(sizes[left].sum())
+    if done and crew.is_first:
+        print(f"ranking: going on from image {done:,} of {len(source):,}")
+    own = np.array_split(left, crew.count)[crew.index].tolist()
     score = scorer(teacher, channels, image_size, batch_size, mesh)
-    waiting: collections.deque[tuple[Batch, Any, Any]] = collections.deque()
-    found = batches(
-        source,
-        np.arange(state.done, len(source)),
-        batch_size,
-        image_size,
-        views=views,
-        strict=strict,
-        workers=workers,
+    with Progress(len(source), "ranking", unit="images", done=done) as bar:
+        for first, stop in partial_ranking.stretches(own):
+            part = Part(first)
+            save = functools.partial(part.save, workdir, identity)
+            found = batches(
+                source,
+                np.arange(first * batch_size, min(stop * batch_size, len(source))),
+                batch_size,
+                image_size,
+                views=views,
+                strict=strict,
+                workers=workers,
+            )
+            try:
+                _score_part(part, found, score, source, save, bar)
+            finally:  # also when interrupted, or stopped by an image
+                found.close()
+                save()
+    crew.wait("ranked")
+    parts = partial_ranking.read_whole(workdir, identity, total)
+    problems = {index: reason for part in parts for index, reason in part.problems.items()}
+    if crew.is_first:
+        unreadable.record(workdir, "ranking", source, problems.items())
+    return Ranking(
+        np.concatenate([scores for part in parts for scores in part.scores]),
+        None if views is None else np.concatenate([box for part in parts for box in part.boxes]),
+        sum(part.seconds for part in parts),
     )
-    try:
-        with Progress(len(source), "ranking", unit="images", done=state.done) as bar:
-
-            def settle(ahead: int) -> None:
-                """Waits for all batches but the `ahead` latest, and takes down their scores."""
-                while len(waiting) > ahead:
-                    batch, scores, best = waiting.popleft()
-                    state.append(batch, np.asarray(scores), np.asarray(best), source)
-                    state.seconds = before + time.monotonic() - start
-                    bar.advance(len(batch.labels))
-
-            for batch in found:
-                scores, best = score(batch)
-                without_images = batch._replace(images=np.empty((0, 0, 0, 3), np.uint8))
-                waiting.append((without_images, scores, best))
-                settle(BATCHES_AHEAD)
-                if time.monotonic() - saved >= SAVE_SECONDS:
-                    state.save(workdir, identity)
-                    saved = time.monotonic()
-            settle(0)
-    finally:  # also when interrupted, or stopped by an image
-        found.close()
-        state.save(workdir, identity)
-    unreadable.record(workdir, "ranking", source, state.problems.items())
-    return Ranking(state.scores, state.boxes, state.seconds)
 
 
-def discard_partial(workdir: WorkDir) -> None:
-    """Removes what an interrupted ranking left, once ranking.csv holds it all."""
-    (workdir.path / PARTIAL).unlink(missing_ok=True)
+def _score_part(
+    part: Part,
+    found: Iterable[Batch],
+    score: Callable[[Batch], tuple[Array, Array]],
+    source: ImageSource,
+    save: Callable[[], None],
+    bar: Progress,
+) -> None:
+    """Scores batches one after another, a few of them on the device at a time."""
+    start = saved = time.monotonic()
+    waiting: collections.deque[tuple[Batch, Array, Array]] = collections.deque()
 
+    def settle(ahead: int) -> None:
+        """Waits for all batches but the `ahead` latest, and takes down their scores."""
+        while len(waiting) > ahead:
+            batch, scores, best = waiting.popleft()
+            part.append(batch, np.asarray(scores), np.asarray(best), source)
+            part.seconds = time.monotonic() - start
+            bar.advance(len(batch.labels))
 
-@dataclasses.dataclass(eq=False)
-class _State:
-    """Scores so far; the first `done` images have theirs.
-
-    Attributes:
-      scores: float32, NaN from `done` on.
-      boxes: of the best views, or None.
-      problems: position and reason of each image that cannot be read.
-      done: images.
-      seconds: spent on them.
-    """
-
-    scores: Float[np.ndarray, " n"]
-    boxes: Int64[np.ndarray, "n 4"] | None
-    problems: dict[int, str]
-    done: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def fresh(cls, count: int, has_boxes: bool) -> "_State":
-        boxes = np.zeros((count, 4), np.int64) if has_boxes else None
-        return cls(np.full(count, np.nan, np.float32), boxes, {})
-
-    @classmethod
-    def restore(cls, workdir: WorkDir, identity: str) -> "_State | None":
-        """What an interrupted run of this identity left; None where there is nothing of it."""
-        path = workdir.path / PARTIAL
-        if not path.is_file():
-            return None
-        try:
-            # From memory: of a damaged archive np.load would leave the file open.
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                found = dict(file)
-            if str(found["identity"]) == identity:
-                state = cls(
-                    found["scores"],
-                    found.get("boxes"),
-                    dict(zip(found["unreadable"].tolist(), found["reasons"].tolist(), strict=True)),
-                    int(found["done"]),
-                    float(found["seconds"]),
-                )
-                print(f"ranking: going on from image {state.done:,} of {len(state.scores):,}")
-                return state
-            why = "of another teacher, other images or other options"
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            why = f"damaged ({error})"
-        print(f"ranking: {path} is {why}; starting anew")
-        return None
-
-    def save(self, workdir: WorkDir, identity: str) -> None:
-        content = io.BytesIO()
-        arrays = {} if self.boxes is None else {"boxes": self.boxes}
-        np.savez(
-            content,
-            allow_pickle=False,
-            identity=np.asarray(identity),
-            scores=self.scores,
-            unreadable=np.asarray(list(self.problems), np.int64),
-            reasons=np.asarray(list(self.problems.values()), np.str_),
-            done=np.asarray(self.done),
-            seconds=np.asarray(self.seconds),
-            **arrays,
-        )
-        workdir.write_bytes(workdir.path / PARTIAL, content.getvalue())
-
-    def append(
-        self,
-        batch: Batch,
-        scores: Float[np.ndarray, " b"],
-        best: Int[np.ndarray, " b"],
-        source: ImageSource,
-    ) -> None:
-        """Takes down the scores of the next batch, and which of the views was the best."""
-        count = len(batch.labels)
-        scores, readable = scores[:count].astype(np.float32), batch.labels != UNREADABLE
-        broken = np.flatnonzero(readable & ~np.isfinite(scores))
-        if broken.size:
-            name = source.names[batch.indices[broken[0]]]
-            raise InputError(f"teacher's score of image {name!r} is not finite; check its weights")
-        self.scores[batch.indices] = np.where(readable, scores, np.nan)
-        if self.boxes is not None and batch.boxes is not None:
-            self.boxes[batch.indices] = batch.boxes[np.arange(count), best[:count]]
-        self.problems.update(batch.problems)
-        self.done += count
+    for batch in found:
+        scores, best = score(batch)
+        without_images = batch._replace(images=np.empty((0, 0, 0, 3), np.uint8))
+        waiting.append((without_images, scores, best))
+        settle(BATCHES_AHEAD)
+        if time.monotonic() - saved >= SAVE_SECONDS:
+            save()
+            hosts.current().check()
+            saved = time.monotonic()
+    settle(0)
 
 
 def scorer(

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from delt_jax.core import programs
+from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import Statistics
 from delt_jax.export.image_folder import read_distilled
 from delt_jax.models.network import load_network
+from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import apply_in_batches
@@ -50,8 +51,10 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
     teacher = load_network(workdir.teacher)
     images, labels, _ = read_distilled(workdir.distilled)
     moments = Statistics.of(teacher.mean, teacher.std)
-    program = programs.inference_program(teacher.module.apply)
-    logits = apply_in_batches(lambda part: program(teacher.variables, part, moments), images)
+    mesh = device_mesh(data_parallel.IMAGES)
+    variables = data_parallel.replicate(teacher.variables, mesh)
+    program = programs.inference_program(teacher.module.apply, mesh)
+    logits = apply_in_batches(lambda part: program(variables, part, moments), images)
     probabilities = np.asarray(jax.nn.softmax(logits))
     result = RelabelResult(
         images=len(images),

@@ -25,9 +25,10 @@ from delt_jax.data.selection import (
 from delt_jax.data.specs import statistics
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
+from delt_jax.runtime import hosts
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import ranking
+from delt_jax.stages import partial_ranking, ranking
 from delt_jax.stages.opening import describe, open_split
 
 
@@ -106,8 +107,15 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
     selection = Selection(
         indices, scores[indices], None if boxes is None else boxes[indices], options.factor
     )
+    result = SelectResult(
+        selection, scores, scored, seconds, workdir.ranking_csv, workdir.selection_csv
+    )
+    crew = hosts.current()
+    crew.wait("selected")  # all have read what the others scored
+    if not crew.is_first:
+        return result
     write_ranking(workdir, source, scores, boxes)
-    ranking.discard_partial(workdir)
+    partial_ranking.discard(workdir)
     write_selection(workdir, source, selection)
     MetricsLog(workdir.metrics_jsonl).write(
         "select",
@@ -120,9 +128,7 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
         mean_score=float(np.nanmean(scores)),
         mean_selected_score=float(np.nanmean(selection.scores)),
     )
-    return SelectResult(
-        selection, scores, scored, seconds, workdir.ranking_csv, workdir.selection_csv
-    )
+    return result
 
 
 def check(config: Any, image_size: int) -> None:

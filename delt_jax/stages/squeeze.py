@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from delt_jax.core import programs
+from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import Statistics
 from delt_jax.data.specs import Channels, DatasetSpec, check_class_order, statistics
 from delt_jax.errors import InputError
 from delt_jax.models import pretrained, registry, torch_weights
 from delt_jax.models.network import CARD, Network, load_network, save_network
 from delt_jax.runtime.download import sha256
+from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -84,11 +85,13 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
             recipe={**made, **dataclasses.asdict(recipe)},
         )
 
-    logits_of = programs.inference_program(teacher.module.apply)
+    mesh = device_mesh(data_parallel.IMAGES)
+    variables = data_parallel.replicate(teacher.variables, mesh)
+    logits_of = programs.inference_program(teacher.module.apply, mesh)
     moments = Statistics.of(teacher.mean, teacher.std)
     with Progress(len(test), "testing the teacher", unit="images") as bar:
         accuracy = measure_accuracy(
-            lambda images: logits_of(teacher.variables, images, moments), test, advance=bar.advance
+            lambda images: logits_of(variables, images, moments), test, advance=bar.advance
         )
     test.record_unreadable(workdir, "squeeze, test images")
     seconds = time.monotonic() - start

@@ -5,26 +5,28 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
-from delt_jax.core import programs, training
+from delt_jax.core import data_parallel, programs, training
 from delt_jax.core.augment.views import Statistics
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import Network
 from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.streams import stream
 from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
 from delt_jax.stages.protocol import Protocol
 
 SAVE_SECONDS = 60.0  # between two checkpoints, which are taken at the end of an epoch
+POOL_BYTES = 2 << 30  # a set that is no larger lies on the device; else batch follows batch there
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +61,8 @@ class Trained:
 class StudentTrainer:
     """Trains students of one architecture and protocol; the programs are compiled once for all.
 
+    The devices of this process share every batch; see `delt_jax.core.data_parallel`.
+
     Args:
       student: architecture.
       teacher: the labeller, which always sees images normalised with its own statistics.
@@ -69,8 +73,9 @@ class StudentTrainer:
     def __init__(self, student: str, teacher: Network, protocol: Protocol, image_size: int):
         module = registry.create(student, teacher.num_classes, image_size)
         self.student, self.protocol = student, protocol
-        self._teacher_variables = teacher.variables
-        self._teacher_statistics = Statistics.of(teacher.mean, teacher.std)
+        self._mesh = device_mesh(data_parallel.IMAGES)
+        labeller = programs.Labeller(teacher.variables, Statistics.of(teacher.mean, teacher.std))
+        self._labeller = data_parallel.replicate(labeller, self._mesh)
         self._statistics = Statistics.of(protocol.mean, protocol.std)
         self._optimizer = training.adamw(protocol.weight_decay)
         self._init = jax.jit(lambda key: _fresh_state(module, self._optimizer, image_size, key))
@@ -82,8 +87,11 @@ class StudentTrainer:
             temperature=protocol.temperature,
             double_bn_update=protocol.double_bn_update,
             bn_momenta=registry.batch_norm_momenta(module, image_size),
+            compute_dtype=programs.compute_dtype(protocol.compute_dtype),
+            mesh=self._mesh,
+            batch_norm=protocol.batch_norm,
         )
-        self._logits = programs.inference_program(module.apply)
+        self._logits = programs.inference_program(module.apply, self._mesh)
 
     def train(
         self,
@@ -110,7 +118,10 @@ class StudentTrainer:
           InputError: where the loss is no longer finite.
         """
         protocol = self.protocol
-        state = self._init(stream(seed, "student", "init"))
+        state = data_parallel.replicate(self._init(stream(seed, "student", "init")), self._mesh)
+        pool = None
+        if images.nbytes <= POOL_BYTES:
+            pool = programs.Pool(data_parallel.replicate(jnp.asarray(images), self._mesh))
         key_views = stream(seed, "student", "views")
         curve = Curve(*(np.full(protocol.epochs, np.nan) for _ in range(3)))
         per_class = np.full(len(test.class_names), np.nan)
@@ -121,11 +132,12 @@ class StudentTrainer:
                 first, tree = restored
                 # Copies, because the state is donated and the checkpoint's memory is not ours.
                 state = jax.tree.map(jnp.array, tree["state"])
+                state = data_parallel.replicate(state, self._mesh)
                 curve = Curve(**{name: np.array(values) for name, values in tree["curve"].items()})
                 spent = float(curve.seconds[first - 1])
             start = last_save = time.monotonic()
             for epoch in range(first, protocol.epochs):
-                state, loss = self._train_epoch(state, images, seed, epoch, key_views)
+                state, loss = self._train_epoch(state, pool, images, seed, epoch, key_views)
                 if not math.isfinite(loss):
                     raise InputError(
                         f"student {self.student}, seed {seed}: the loss became {loss} in epoch "
@@ -153,6 +165,7 @@ class StudentTrainer:
     def _train_epoch(
         self,
         state: training.TrainState,
+        pool: programs.Pool | None,
         images: UInt8[np.ndarray, "n s s 3"],
         seed: int,
         epoch: int,
@@ -164,22 +177,39 @@ class StudentTrainer:
             protocol.learning_rate, epoch, protocol.epochs, protocol.cosine_stretch
         )
         order = jax.random.permutation(stream(seed, "student", "order", epoch), len(images))
-        order = np.asarray(order)
         key_epoch = jax.random.fold_in(key_views, epoch)
-        total = 0.0
-        for step, place in enumerate(range(0, len(images), protocol.batch_size)):
-            chosen = images[order[place : place + protocol.batch_size]]
-            state, loss = self._program(
-                state,
-                self._teacher_variables,
-                chosen,
-                jax.random.fold_in(key_epoch, step),
-                rate,
-                self._statistics,
-                self._teacher_statistics,
+        done = []
+        for chosen, steps in self._calls(pool, images, np.asarray(order), rate):
+            state, losses = self._program(
+                state, chosen, steps, key_epoch, self._statistics, self._labeller
             )
-            total = total + loss * len(chosen)
-        return state, float(total) / len(images)
+            done.append((losses, steps.count, steps.order.shape[1]))
+        losses = np.concatenate([np.asarray(losses)[:count] for losses, count, _ in done])
+        sizes = np.repeat([size for *_, size in done], [count for _, count, _ in done])
+        return state, float(np.average(losses, weights=sizes))
+
+    def _calls(
+        self,
+        pool: programs.Pool | None,
+        images: UInt8[np.ndarray, "n s s 3"],
+        order: Int[np.ndarray, " n"],
+        rate: float,
+    ) -> Iterator[tuple[programs.Pool, programs.Steps]]:
+        """Yields the calls of an epoch; its ragged last batch is one of its own."""
+        batch_size = self.protocol.batch_size
+        rows = [order[place : place + batch_size] for place in range(0, len(order), batch_size)]
+        if pool is None:
+            for number, row in enumerate(rows):
+                batch = data_parallel.replicate(jnp.asarray(images[row]), self._mesh)
+                yield programs.Pool(batch), programs.Steps.of([np.arange(len(row))], number, [rate])
+            return
+        whole = len(order) // batch_size
+        at_once = max(1, min(programs.steps_per_call(), whole))
+        for first in range(0, whole, at_once):
+            part = rows[first : min(first + at_once, whole)]
+            yield pool, programs.Steps.of(part, first, [rate] * len(part), at_once=at_once)
+        if whole < len(rows):
+            yield pool, programs.Steps.of(rows[whole:], whole, [rate])
 
 
 def _fresh_state(

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import time
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,50 +21,32 @@ from delt_jax.data.image_source import ImageSource
 from delt_jax.data.patches import initial_images
 from delt_jax.data.selection import read_selection
 from delt_jax.errors import InputError
-from delt_jax.export.image_folder import write_images
-from delt_jax.export.manifest import ImageRecord, write_manifest
 from delt_jax.models.network import Network, load_network
+from delt_jax.runtime import hosts
 from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import matching
+from delt_jax.stages import matching, packing_width
+from delt_jax.stages.finished_batches import FinishedBatches, SynthesizeResult
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.planning import Plan, make_plan
 
 STEPS_PER_CALL = 100  # on accelerators: hides the dispatch, and 100 steps are well under a minute
 
 
-@dataclasses.dataclass(frozen=True)
-class SynthesizeResult:
-    """What the stage did, also in synthesis/schedule.json.
-
-    Attributes:
-      image_iterations: done, over all starts of the run.
-      promised: what the schedule said.
-      constant: what constant iterations would have taken.
-      seconds: of optimisation, compiling included.
-    """
-
-    image_iterations: int
-    promised: int
-    constant: int
-    seconds: float
-
-
 @dataclasses.dataclass
 class _Cost:
     """What a pack has cost so far; kept in its checkpoints."""
 
-    image_iterations: np.ndarray  # int64 []
     seconds: np.ndarray  # float64 [rounds], without compiling
     compile_seconds: np.ndarray  # float64 []
 
     @classmethod
     def none(cls, rounds: int) -> "_Cost":
-        return cls(np.zeros((), np.int64), np.zeros(rounds), np.zeros(()))
+        return cls(np.zeros(rounds), np.zeros(()))
 
 
 def run(config: Any, workdir: WorkDir) -> SynthesizeResult:
@@ -106,35 +89,78 @@ class _Synthesis:
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self.low = tuple(-m / s for m, s in zip(mean, std, strict=True))
         self.high = tuple((1 - m) / s for m, s in zip(mean, std, strict=True))
-        self.batch_folder = workdir.synthesis / "batches"
+        self.finished = FinishedBatches(config, workdir, self.source, self.selection)
+        self.checkpoints = workdir.synthesis / "checkpoints"
         self.metrics = MetricsLog(workdir.metrics_jsonl)
 
     def run(self) -> SynthesizeResult:
-        plan, options = self.plan, self.options
-        done = self._done()
-        remaining = [index for index in range(len(plan.batches)) if index not in done]
-        if not plan.schedule.iterations:
-            for index in remaining:
-                self._write(index, plan.batches[index], self._initial_pixels(plan.batches[index]))
-        elif remaining:
-            mesh = device_mesh(rounds.CLASS_BATCHES)
-            devices = mesh.size if mesh else 1
-            packs = packing.make_packs(
-                [plan.batches[index] for index in remaining],
-                options.class_batches_per_device * devices,
-                devices,
-            )
-            packs = [
-                dataclasses.replace(pack, indices=tuple(remaining[i] for i in pack.indices))
-                for pack in packs
-            ]
-            program = rounds.Program(self._method(), mesh, self._steps_per_call())
-            finished = sum(plan.batches[index].image_iterations for index in done)
-            total = plan.image_iterations
-            with Progress(total, "synthesize", "image-iterations", finished) as progress:
-                for pack in packs:
-                    self._run_pack(program, pack, progress)
-        return self._finish()
+        plan, crew = self.plan, hosts.current()
+        under_way, untouched = crew.agree("class batches", self._remaining())
+        shares = np.array_split(untouched, crew.count)  # as even as can be
+        own = [*crew.dealt(under_way), ("", shares[crew.index].tolist())]
+        own = [(folder, indices) for folder, indices in own if indices]
+        if plan.schedule.iterations:
+            if own:
+                self._optimise(own)
+        else:
+            for _, indices in own:
+                for index in indices:
+                    batch = plan.batches[index]
+                    self.finished.write(index, batch, self._initial_pixels(batch))
+        crew.wait("class batches done")
+        result = self.finished.result(plan)
+        if crew.is_first:
+            self.finished.write_manifest(plan, self.network, (self.mean, self.std))
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return result
+
+    def _remaining(self) -> tuple[list[tuple[str, list[int]]], list[int]]:
+        """Class batches that are not done: under way, by their checkpoints' folder; and untouched.
+
+        Where several hold a batch, as after a run on other devices, the furthest one does.
+        """
+        done = self.finished.entries()
+        remaining = [index for index in range(len(self.plan.batches)) if index not in done]
+        furthest: dict[int, tuple[int, str]] = {}
+        for note in sorted(self.checkpoints.glob("*.json")):
+            with Checkpointer(self.checkpoints / note.stem) as checkpointer:
+                step = checkpointer.latest_step()
+            for index in self.workdir.read_json(note) if step else ():
+                if index in remaining:
+                    furthest[index] = max(furthest.get(index, (0, "")), (step, note.stem))
+        under_way: dict[str, list[int]] = {}
+        for index, (_, folder) in sorted(furthest.items()):
+            under_way.setdefault(folder, []).append(index)
+        return list(under_way.items()), [index for index in remaining if index not in furthest]
+
+    def _optimise(self, share: Sequence[tuple[str, list[int]]]) -> None:
+        """Optimises this host's share: folders of checkpoints, and the class batches in each."""
+        plan, crew = self.plan, hosts.current()
+        mesh = device_mesh(rounds.CLASS_BATCHES)
+        devices = mesh.size if mesh else 1
+        program = rounds.Program(self._method(), mesh, self._steps_per_call())
+        width = devices * packing_width.choose(
+            self.options.class_batches_per_device,
+            program,
+            self.variables,
+            [plan.batches[index] for _, indices in share for index in indices],
+            self.image_size,
+            jax.local_devices(),
+            sliced=self.options.sliced,
+            metrics=self.metrics,
+        )
+        packs: list[tuple[str, Pack]] = []
+        for folder, indices in share:
+            batches = [plan.batches[index] for index in indices]
+            made = packing.make_packs(batches, width, devices, indices)
+            packs += [(folder, pack) for pack in made]
+        total, what = plan.image_iterations, "synthesize"
+        to_do = sum(batch.image_iterations for _, pack in packs for batch in pack.batches)
+        if crew.count > 1:
+            total, what = to_do, f"synthesize, host {crew.index} of {crew.count}"
+        with Progress(total, what, "image-iterations", total - to_do) as progress:
+            for folder, pack in packs:
+                self._run_pack(program, pack, folder, progress)
 
     def _method(self) -> synthesis.Method:
         options, network = self.options, self.network
@@ -168,18 +194,20 @@ class _Synthesis:
             return self.options.steps_per_call
         return 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
 
-    def _run_pack(self, program: rounds.Program, pack: Pack, progress: Progress) -> None:
-        """Optimises a pack from its last checkpoint, or from the real images, and stores it."""
-        options = self.options
+    def _run_pack(
+        self, program: rounds.Program, pack: Pack, folder: str, progress: Progress
+    ) -> None:
+        """Optimises a pack from a folder's last checkpoint, or from the real images; stores it."""
+        options, crew = self.options, hosts.current()
         rates = sched.learning_rates(options.learning_rate, pack.iterations)
         crops = sched.min_crop_scales(
             options.crop_curriculum, options.milestone, pack.iterations, options.min_crop
         )
-        name = f"batches_{pack.indices[0]:05d}-{pack.indices[-1]:05d}_of_{len(pack.labels)}"
-        folder = self.workdir.synthesis / "checkpoints" / name
-        with Checkpointer(folder) as checkpointer:
-            first, state, cost = self._restore(checkpointer, pack)
-            progress.advance(int(cost.image_iterations))
+        first, state, cost = self._restore(folder, pack)
+        name = f"{pack.indices[0]:05d}-{zlib.crc32(repr(pack.indices).encode()):08x}"
+        with Checkpointer(self.checkpoints / name) as checkpointer:
+            done = pack.image_iterations(first)
+            progress.advance(done)
             saved = checked = time.monotonic()
             keys = pack.keys(stream(self.config.seed, "synthesis"))
             compiled, pending = program.compile_seconds, []
@@ -195,7 +223,7 @@ class _Synthesis:
                 options.sliced,
             ):
                 count = pack.active_count(chunk.round) * (chunk.next - chunk.first)
-                cost.image_iterations += count
+                done += count
                 pending.append(chunk)
                 ends_round = chunk.next % pack.round_iterations == 0
                 if ends_round or chunk.next - pending[0].first >= options.log_every:
@@ -206,44 +234,60 @@ class _Synthesis:
                     cost.compile_seconds += compiling
                     checked, compiled = now, program.compile_seconds
                     progress.advance(count, loss=loss)
-                    if now - saved > options.checkpoint_minutes * 60 and chunk.next < len(rates):
-                        self._save(checkpointer, chunk.next, chunk.state(), cost)
+                    overdue = now - saved > options.checkpoint_minutes * 60
+                    if (overdue or crew.is_broken) and chunk.next < len(rates):
+                        note = self.checkpoints / f"{name}.json"
+                        self.workdir.write_json(note, pack.indices)
+                        kept = self._checkpoint(pack, chunk.state(), cost)
+                        checkpointer.save(chunk.next, kept)
                         saved = time.monotonic()
+                    crew.check()
                 else:
                     progress.advance(count)
                 if chunk.next == len(rates):
                     state = chunk.state()
-        self._store(pack, np.asarray(state.images), cost)
-        shutil.rmtree(folder, ignore_errors=True)
+        self._store(pack, np.asarray(state.images), cost, done)
+        (self.checkpoints / f"{name}.json").unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints / name, ignore_errors=True)
 
-    def _restore(self, checkpointer: Checkpointer, pack: Pack) -> tuple[int, State, _Cost]:
-        like = self._checkpoint(
-            State(*(jnp.zeros(self._shape(pack)) for _ in State._fields)),
-            _Cost.none(pack.rounds),
-        )
-        found = checkpointer.restore_latest(like)
-        if found is None:
-            images = [self._initial_images(batch) for batch in pack.batches]
-            return (
-                0,
-                synthesis.initial_state(jnp.asarray(pack.stack(images))),
-                _Cost.none(pack.rounds),
-            )
-        first, tree = found
-        print(f"synthesize: going on from iteration {first:,} of {pack.iterations:,}")
-        # jnp.array, not asarray: the state is donated, so it must not share the checkpoint's
-        # memory.
-        state = State(*(jnp.array(tree["state"][name]) for name in State._fields))
-        return first, state, _Cost(**{name: np.array(tree["cost"][name]) for name in tree["cost"]})
+    def _restore(self, folder: str, pack: Pack) -> tuple[int, State, _Cost]:
+        """Iteration, state and cost of a pack: from a folder's checkpoint, or from its images."""
+        if folder:
+            held = self.workdir.read_json(self.checkpoints / f"{folder}.json")
+            (whole,) = packing.make_packs([self.plan.batches[i] for i in held], len(held))
+            empty = State(*(jnp.asarray(self._zeros(whole)) for _ in State._fields))
+            with Checkpointer(self.checkpoints / folder) as checkpointer:
+                found = checkpointer.restore_latest(
+                    self._checkpoint(whole, empty, _Cost.none(pack.rounds))
+                )
+            if found is not None:
+                first, tree = found
+                print(f"synthesize: going on from iteration {first:,} of {pack.iterations:,}")
+                rows = [held.index(index) for index in pack.indices]
+                kept = {
+                    name: [
+                        leaf[row][: len(batch.slots)]
+                        for row, batch in zip(rows, pack.batches, strict=True)
+                    ]
+                    for name, leaf in tree["state"].items()
+                }
+                # Stacked anew, because the state is donated: it must not share memory with tree.
+                state = State(*(jnp.asarray(pack.stack(kept[name])) for name in State._fields))
+                share = len(rows) / len(held)  # of what several packs may go on from
+                seconds, compiling = tree["cost"]["seconds"], tree["cost"]["compile_seconds"]
+                return first, state, _Cost(share * seconds, share * compiling)
+        images = [self._initial_images(batch) for batch in pack.batches]
+        state = synthesis.initial_state(jnp.asarray(pack.stack(images)))
+        return 0, state, _Cost.none(pack.rounds)
 
-    def _save(self, checkpointer: Checkpointer, step: int, state: State, cost: _Cost) -> None:
-        checkpointer.save(step, self._checkpoint(state, cost))
+    def _checkpoint(self, pack: Pack, state: State, cost: _Cost) -> dict[str, Any]:
+        """What is kept of a pack: none of its padding, which depends on the devices."""
+        size = max(len(batch.slots) for batch in pack.batches)
+        kept = jax.tree.map(lambda leaf: leaf[: len(pack.batches), :size], state)
+        return {"state": kept._asdict(), "cost": dataclasses.asdict(cost)}
 
-    def _checkpoint(self, state: State, cost: _Cost) -> dict[str, Any]:
-        return {"state": state._asdict(), "cost": dataclasses.asdict(cost)}
-
-    def _shape(self, pack: Pack) -> tuple[int, ...]:
-        return (*pack.labels.shape, self.image_size, self.image_size, 3)
+    def _zeros(self, pack: Pack) -> np.ndarray:
+        return np.zeros((*pack.labels.shape, self.image_size, self.image_size, 3), np.float32)
 
     def _initial_pixels(self, batch: ClassBatch) -> np.ndarray:
         """What a class batch begins as, uint8."""
@@ -279,112 +323,14 @@ class _Synthesis:
             )
         return float(losses[-1].mean())
 
-    def _store(self, pack: Pack, images: np.ndarray, cost: _Cost) -> None:
+    def _store(self, pack: Pack, images: np.ndarray, cost: _Cost, done: int) -> None:
         """Writes the finished images of a pack, then says so in synthesis/batches."""
         promised = sum(batch.image_iterations for batch in pack.batches)
-        assert cost.image_iterations == promised, (pack.indices, cost.image_iterations, promised)
+        assert done == promised, (pack.indices, done, promised)
         share = 1 / len(pack.batches)
         for index, batch, normalised in zip(
             pack.indices, pack.batches, pack.split(images), strict=True
         ):
             pixels = np.clip(normalised * self.std + self.mean, 0, 1)
             seconds = cost.seconds * share, float(cost.compile_seconds) * share
-            self._write(index, batch, pixels, *seconds)
-
-    def _write(
-        self,
-        index: int,
-        batch: ClassBatch,
-        pixels: np.ndarray,
-        seconds: np.ndarray | tuple[()] = (),
-        compile_seconds: float = 0.0,
-    ) -> None:
-        """Writes the images of a class batch, in [0, 1] or uint8, and what they cost by round."""
-        distilled = self.config.distilled
-        records = write_images(
-            self.workdir.distilled,
-            pixels,
-            self._records(batch),
-            format=distilled.format,
-            quality=distilled.quality,
-            rounding=distilled.rounding,
-            naming=distilled.naming,
-            class_names=self.source.class_names,
-        )
-        entry = {
-            "image_iterations": batch.image_iterations,
-            "seconds_by_round": list(seconds),
-            "seconds_compile": compile_seconds,
-            "records": [dataclasses.asdict(record) for record in records],
-        }
-        self.workdir.write_json(self.batch_folder / f"{index:05d}.json", entry)
-
-    def _records(self, batch: ClassBatch) -> list[ImageRecord]:
-        origins = self.selection.origins(self.source, batch.slots)
-        return [
-            ImageRecord(
-                class_index=int(label),
-                class_name=self.source.class_names[label],
-                slot=int(rank),
-                join_round=int(join),
-                iterations=int(leave - join) * batch.round_iterations,
-                source=names[0],
-                sources=names if len(names) > 1 else (),
-                boxes=boxes,
-            )
-            for label, rank, join, leave, (names, boxes) in zip(
-                batch.labels, batch.ranks, batch.join, batch.leave, origins, strict=True
-            )
-        ]
-
-    def _method_name(self) -> str:
-        """What the report calls it, from what is done."""
-        options, select = self.options, self.config.select
-        if not options.iterations:
-            return "RDED" if select.crops and select.mode == "top" else "selection alone"
-        return "EarlyLate" if options.early_late else "constant iterations"
-
-    def _done(self) -> dict[int, dict[str, Any]]:
-        return {
-            int(path.stem): self.workdir.read_json(path)
-            for path in sorted(self.batch_folder.glob("*.json"))
-        }
-
-    def _finish(self) -> SynthesizeResult:
-        """Manifest and schedule.json, from what the class batches left."""
-        plan, config, network = self.plan, self.config, self.network
-        entries = list(self._done().values())
-        records = [ImageRecord(**record) for entry in entries for record in entry["records"]]
-        header = {
-            "method": self._method_name(),
-            "data": config.data.name,
-            "ipc": config.ipc,
-            "teacher": {"arch": network.arch, "top1": network.top1},
-            "mean": self.mean.tolist(),
-            "std": self.std.tolist(),
-            "synthesis": config.synthesis.to_dict(),
-        }
-        write_manifest(self.workdir.distilled, records, header)
-        done = sum(entry["image_iterations"] for entry in entries)
-        compiling = sum(entry["seconds_compile"] for entry in entries)
-        batch = plan.batches[0]
-        by_round = np.zeros(max(one.rounds for one in plan.batches))
-        for entry in entries:
-            by_round[: len(entry["seconds_by_round"])] += entry["seconds_by_round"]
-        result = SynthesizeResult(
-            done, plan.image_iterations, plan.constant_image_iterations, by_round.sum() + compiling
-        )
-        iterations = batch.round_iterations * len(plan.batches)
-        self.workdir.write_json(
-            self.workdir.schedule_json,
-            {
-                **plan.as_record(self.options),
-                "image_iterations_done": result.image_iterations,
-                "seconds": result.seconds,
-                "seconds_compile": compiling,
-                "seconds_per_iteration_by_round": (by_round / iterations).tolist(),
-                "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-            },
-        )
-        shutil.rmtree(self.workdir.synthesis / "checkpoints", ignore_errors=True)
-        return result
+            self.finished.write(index, batch, pixels, *seconds)

@@ -11,14 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Int64
 
-from delt_jax.core import programs, training
+from delt_jax.core import data_parallel, programs, training
 from delt_jax.core.augment.views import Statistics, TeacherViews
 from delt_jax.data.pipeline import UNREADABLE, Batch
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.streams import stream
@@ -27,10 +29,8 @@ from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.fingerprint import fingerprint
 
 SAVE_SECONDS = 60.0  # between two checkpoints
-STEPS_PER_CALL = 50  # on an accelerator with the training set in its memory
 CALLS_AHEAD = 2  # calls that the device has queued while the host prepares the next one
 CROPS = ("pad", "resized")
-COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Recipe:
             if not least <= value <= most:
                 limits = f"{least} to {most}" if most < math.inf else f"at least {least}"
                 raise InputError(f"teacher.squeeze.{name} {value}: expected {limits}")
-        for name, words in (("crop", CROPS), ("compute_dtype", COMPUTE_DTYPES)):
+        for name, words in (("crop", CROPS), ("compute_dtype", programs.COMPUTE_DTYPES)):
             value = getattr(recipe, name)
             if value not in words:
                 raise InputError(
@@ -95,13 +95,6 @@ class Recipe:
             return image_size
         return max(self.stored_side, image_size)
 
-    def dtype(self) -> jnp.dtype:
-        """Of activations; "auto" is bfloat16 where the hardware has it, which a CPU has not."""
-        name = self.compute_dtype
-        if name == "auto":
-            name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-        return jnp.dtype(name)
-
 
 def train_teacher(
     arch: str,
@@ -115,7 +108,8 @@ def train_teacher(
     """Trains a teacher; goes on from the last checkpoint of the same recipe.
 
     Every epoch is a new permutation; its ragged last batch is left out. A training set that fits
-    lies in the device's memory as uint8, and an accelerator then does many steps a call.
+    lies in the device's memory as uint8, and an accelerator then does many steps a call. The
+    devices of this process share every batch; see `delt_jax.core.data_parallel`.
 
     Args:
       arch: architecture.
@@ -141,7 +135,7 @@ def train_teacher(
     recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(images)))
     module = registry.create(arch, len(images.class_names), image_size)
     optimizer = training.nesterov(recipe.weight_decay, recipe.momentum)
-    dtype = recipe.dtype()
+    mesh = device_mesh(data_parallel.IMAGES)
     program = programs.teacher_program(
         module.apply,
         optimizer,
@@ -155,10 +149,12 @@ def train_teacher(
             cutmix_probability=recipe.cutmix_probability,
         ),
         label_smoothing=recipe.label_smoothing,
-        compute_dtype=None if dtype == jnp.float32 else dtype,
+        compute_dtype=programs.compute_dtype(recipe.compute_dtype),
+        mesh=mesh,
     )
     variables = registry.initialise(module, image_size, stream(seed, "squeeze", "init"))
     state = training.create_state(optimizer, variables, averaged=recipe.average_decay > 0)
+    state = data_parallel.replicate(state, mesh)
     del variables  # the state's buffers are donated from now on
     key = stream(seed, "squeeze", "views")
     plan = _Plan(recipe, len(images))
@@ -175,7 +171,7 @@ def train_teacher(
         if restored is not None:
             done, tree = restored
             # Copies, because the state is donated and the checkpoint's memory is not ours.
-            state = jax.tree.map(jnp.array, tree["state"])
+            state = data_parallel.replicate(jax.tree.map(jnp.array, tree["state"]), mesh)
             seconds_before = float(tree["seconds"])
         start = last_save = time.monotonic()
         losses = _Losses(plan, done, log, f"teacher {arch}")
@@ -189,7 +185,7 @@ def train_teacher(
                     losses.append(np.asarray(values)[:count])
                     bar.advance(count, loss=losses.latest)
 
-            for pool, steps in _calls(images, plan, seed, done):
+            for pool, steps in _calls(images, plan, seed, done, mesh):
                 state, values = program(state, pool, steps, key, moments)
                 done += int(steps.count)
                 waiting.append((int(steps.count), values))
@@ -262,12 +258,13 @@ class _Losses:
 
 
 def _calls(
-    images: CroppedImages, plan: _Plan, seed: int, first: int
+    images: CroppedImages, plan: _Plan, seed: int, first: int, mesh: Mesh | None
 ) -> Iterator[tuple[programs.Pool, programs.Steps]]:
     """Yields the calls of the program from step `first` on, all of one shape."""
     if images.is_held:
         pool = programs.Pool(jnp.asarray(images.held()), jnp.asarray(images.labels))
-        at_once = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
+        pool = data_parallel.replicate(pool, mesh)
+        at_once = programs.steps_per_call()
         rows = itertools.chain.from_iterable(plan.epochs(seed, first))
         while order := list(itertools.islice(rows, at_once)):
             yield pool, _steps(plan, order, first, at_once)
@@ -277,6 +274,7 @@ def _calls(
     for order in plan.epochs(seed, first):
         for batch in images.batches(order.reshape(-1), size):
             pool = programs.Pool(jnp.asarray(batch.images), jnp.asarray(batch.labels))
+            pool = data_parallel.replicate(pool, mesh)
             yield pool, _steps(plan, [_readable_rows(batch)], first, 1)
             first += 1
 
@@ -293,15 +291,7 @@ def _steps(
     plan: _Plan, order: list[Int64[np.ndarray, " b"]], first: int, at_once: int
 ) -> programs.Steps:
     """What the program needs to know of some steps, filled up to `at_once` of them."""
-    filled = order + [order[-1]] * (at_once - len(order))
-    numbers = range(first, first + at_once)
-    rates = [plan.learning_rate(min(step, plan.steps - 1)) for step in numbers]
-    decay = plan.recipe.average_decay
-    weights = [training.average_weight(decay, step) for step in numbers]
-    return programs.Steps(
-        jnp.asarray(np.stack(filled), jnp.int32),
-        jnp.asarray(numbers, jnp.int32),
-        jnp.asarray(rates, jnp.float32),
-        jnp.asarray(weights, jnp.float32),
-        len(order),
-    )
+    numbers = range(first, first + len(order))
+    rates = [plan.learning_rate(step) for step in numbers]
+    weights = [training.average_weight(plan.recipe.average_decay, step) for step in numbers]
+    return programs.Steps.of(order, first, rates, weights, at_once)

@@ -10,23 +10,23 @@ from delt_jax.core import programs, training
 from delt_jax.core.augment.views import Statistics, StudentViews, TeacherViews
 
 
-def student_runs():
+def student_runs(randaugment_ops=1, compute_dtype=None):
     module, variables = tiny()
     optimizer = training.adamw()
     statistics = Statistics(jnp.array([0.5, 0.4, 0.3]), jnp.array([0.25, 0.2, 0.3]))
+    views = StudentViews(randaugment_ops=randaugment_ops, min_scale=0.5)
     program = programs.student_program(
-        module.apply, module.apply, optimizer, StudentViews(randaugment_ops=1, min_scale=0.5)
+        module.apply, module.apply, optimizer, views, compute_dtype=compute_dtype
     )
+    pool, labeller = programs.Pool(images_of(6)), programs.Labeller(variables, statistics)
 
     def run(steps, key=0):
         state = training.create_state(optimizer, jax.tree.map(jnp.copy, tiny(seed=1)[1]))
         losses = []
         for step in range(steps):
-            key_step = jax.random.fold_in(jax.random.key(key), step)
-            state, loss = program(
-                state, variables, images_of(6), key_step, 0.02, statistics, statistics
-            )
-            losses.append(float(loss))
+            steps_now = programs.Steps.of([np.arange(6)], step, [0.02])
+            state, loss = program(state, pool, steps_now, jax.random.key(key), statistics, labeller)
+            losses.append(float(loss[0]))
         return state, losses
 
     return run
@@ -39,6 +39,21 @@ def test_student_program_learns_and_repeats_bit_for_bit():
     jax.tree.map(np.testing.assert_array_equal, state, again)
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 2
     assert run(1, key=1)[1] != losses[:1]
+
+
+def test_a_student_in_bfloat16_learns_with_a_state_in_float32():
+    state, losses = student_runs(0, jnp.bfloat16)(30)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 2
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.variables)} == {jnp.dtype(jnp.float32)}
+    assert losses != student_runs(0)(30)[1]
+
+
+def test_steps_are_filled_up_with_the_last():
+    steps = programs.Steps.of([np.array([4, 2]), np.array([0, 1])], 7, [0.5, 0.25], at_once=4)
+    np.testing.assert_array_equal(steps.order, [[4, 2], [0, 1], [0, 1], [0, 1]])
+    np.testing.assert_array_equal(steps.number, [7, 8, 8, 8])
+    np.testing.assert_array_equal(steps.learning_rate, [0.5, 0.25, 0.25, 0.25])
+    assert steps.count == 2
 
 
 @pytest.fixture(scope="module")

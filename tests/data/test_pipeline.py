@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from delt_jax.data import pipeline
 from delt_jax.data.arrays import ArraySource
 from delt_jax.data.image_folder import open_image_folder
 from delt_jax.data.patches import RandomCrops
@@ -167,3 +168,13 @@ def test_centre_crop_of_a_wide_image():
     columns = np.broadcast_to(np.arange(12, dtype=np.uint8)[None, :, None], (8, 12, 3))
     np.testing.assert_array_equal(centre_crop(columns, 8)[0, :, 0], np.arange(2, 10))
     np.testing.assert_array_equal(centre_crop(columns.swapaxes(0, 1), 8)[:, 0, 0], np.arange(2, 10))
+
+
+@pytest.mark.parametrize("shape", [(8, 2000, 3), (2000, 8, 3), (1, 600, 3)])
+def test_of_a_strip_only_the_crop_is_resized(shape, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    found = pipeline.centre_crop(image, 8)
+    assert found.shape == (8, 8, 3)
+    monkeypatch.setattr(pipeline, "LONGEST", 10**9)
+    whole = pipeline.centre_crop(image, 8).astype(int)
+    assert np.abs(found - whole).max() <= 1  # Pillow rounds the filter's weights to 8 bits

@@ -205,3 +205,32 @@ def test_summaries_of_one_seed_have_no_deviation():
     )
     (both,) = evaluate.summarise([run, dataclasses.replace(run, seed=2, top1=52.0)])
     assert both.top1_std == pytest.approx(2**0.5)
+
+
+@pytest.mark.parametrize("arrangement", ["one device", "no pool", "loop"])
+def test_a_student_is_the_same_however_it_is_arranged(prepared, monkeypatch, tmp_path, arrangement):
+    config, workdir = prepared
+    config.evaluate.batch_size, config.evaluate.epochs = 4, 2  # of ten images: the last is ragged
+    spec, teacher = describe(config), evaluate.load_network(workdir.teacher)
+    config.ipc = 4
+    protocol = evaluate.read_protocol(config, "conv3", spec, teacher)
+    test, images = CroppedImages(train_source(config), SIZE), coloured(np.arange(10) % 3, 5)
+
+    def train(name):
+        trainer = StudentTrainer("conv3", teacher, protocol, SIZE)
+        return trainer.train(images, 3, test, tmp_path / name)
+
+    usual = train("usual")
+    if arrangement == "one device":
+        monkeypatch.setattr(student, "device_mesh", lambda axis: None)
+    elif arrangement == "no pool":
+        monkeypatch.setattr(student, "POOL_BYTES", 0)
+    else:
+        monkeypatch.setattr(student.programs, "steps_per_call", lambda: 3)
+    other = train("other")
+    np.testing.assert_allclose(other.curve.loss, usual.curve.loss, rtol=1e-3)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-3),
+        other.variables["batch_stats"],
+        usual.variables["batch_stats"],
+    )

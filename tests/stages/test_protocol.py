@@ -59,6 +59,28 @@ def test_options_out_of_range_are_named(tmp_path, option, value):
         read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("batch_norm", "synchronised, per_device"), ("compute_dtype", "auto, float32, bfloat16")],
+)
+def test_unknown_words_are_answered_with_those_there_are(tmp_path, option, words):
+    config = make_config(tmp_path)
+    config.evaluate[option] = "sync"
+    with pytest.raises(InputError, match=rf"evaluate\.{option} 'sync': expected one of {words}"):
+        read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
+
+
+def test_per_device_statistics_need_equal_shares(tmp_path, monkeypatch):
+    config = make_config(tmp_path)
+    config.ipc, config.evaluate.batch_norm = 10, "per_device"
+    monkeypatch.setattr("jax.local_device_count", lambda: 8)
+    config.evaluate.batch_size = 40
+    assert read_protocol(config, "conv3", SPECS["cifar10"], TEACHER).batch_norm == "per_device"
+    config.evaluate.batch_size = 50
+    with pytest.raises(InputError, match=r"batch_size 50 of conv3 .* multiple of the 8 devices"):
+        read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
+
+
 def test_tested_every_so_often_and_at_the_end(tmp_path):
     config = make_config(tmp_path)
     config.evaluate.epochs, config.evaluate.eval_every = 25, 10

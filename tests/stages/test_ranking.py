@@ -22,7 +22,8 @@ from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import Network, save_network
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import ranking
+from delt_jax.stages import partial_ranking, ranking
+from delt_jax.stages.partial_ranking import Part
 
 CLASSES = ("ant", "bee", "cow")
 CHANNELS = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -62,14 +63,14 @@ def rank(teacher, source, workdir, batch_size=4, **options):
 
 def stop_after(monkeypatch, count, reason=KeyboardInterrupt):
     """Lets a ranking take down the scores of `count` batches, then stops it."""
-    append, done = ranking._State.append, []
+    append, done = Part.append, []
 
     def append_or_stop(*args):
         if len(done) == count:
             raise reason
         done.append(append(*args))
 
-    monkeypatch.setattr(ranking._State, "append", append_or_stop)
+    monkeypatch.setattr(Part, "append", append_or_stop)
 
 
 @pytest.mark.parametrize("channels", [CHANNELS, (IMAGENET_MEAN, IMAGENET_STD)])
@@ -95,7 +96,7 @@ def test_batch_sizes_that_suit_neither_devices_nor_images(teacher, source, workd
 
 def test_workers_change_no_bit(teacher, source, workdir):
     alone = rank(teacher, source, workdir).scores
-    ranking.discard_partial(workdir)
+    partial_ranking.discard(workdir)
     np.testing.assert_array_equal(rank(teacher, source, workdir, workers=2).scores, alone)
 
 
@@ -126,8 +127,8 @@ def test_goes_on_from_the_border_of_a_batch(teacher, source, workdir, monkeypatc
     assert capsys.readouterr().out == "ranking: going on from image 8 of 24\n"
     # What is done stays until ranking.csv is written, and then costs nothing.
     np.testing.assert_array_equal(rank(teacher, source, workdir).scores, expected)
-    assert seen[1].tolist() == []
-    ranking.discard_partial(workdir)
+    assert len(seen) == 1
+    partial_ranking.discard(workdir)
     assert list(workdir.path.glob("*ranking*")) == []
 
 
@@ -155,15 +156,15 @@ def test_another_ranking_is_not_gone_on_with(teacher, source, workdir, monkeypat
         for place in (other, workdir)
     )
     np.testing.assert_array_equal(found, expected)
-    assert "of another teacher, other images or other options; starting" in capsys.readouterr().out
+    assert "of another teacher, other images or other options; removed" in capsys.readouterr().out
 
 
 def test_a_damaged_partial_ranking_is_made_anew(teacher, source, workdir, capsys):
     expected = rank(teacher, source, workdir).scores
-    partial = workdir.path / ranking.PARTIAL
+    (partial,) = (workdir.path / partial_ranking.FOLDER).iterdir()
     partial.write_bytes(partial.read_bytes()[:-100])
     np.testing.assert_array_equal(rank(teacher, source, workdir).scores, expected)
-    assert "ranking.partial.npz is damaged" in capsys.readouterr().out
+    assert "00000000.npz is damaged" in capsys.readouterr().out
 
 
 def test_unreadable_images_have_no_score_and_are_named(
@@ -212,18 +213,19 @@ from delt_jax.data.image_folder import open_image_folder
 from delt_jax.data.selection import write_ranking
 from delt_jax.models.network import load_network
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import ranking
+from delt_jax.stages import partial_ranking, ranking
+from delt_jax.stages.partial_ranking import Part
 
 if __name__ == "__main__":
     folder, place, teacher, batches, workers = sys.argv[1:]
-    append, done = ranking._State.append, []
+    append, done = Part.append, []
 
     def append_or_die(*args):
         if len(done) == int(batches):
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(append(*args))
 
-    ranking.SAVE_SECONDS, ranking._State.append = 0, append_or_die
+    ranking.SAVE_SECONDS, Part.append = 0, append_or_die
     source, workdir, network = (
         open_image_folder(pathlib.Path(folder), "train"),
         WorkDir(place),
@@ -233,7 +235,7 @@ if __name__ == "__main__":
         network, source, (network.mean, network.std), 4, 8, workdir, workers=int(workers)
     )
     write_ranking(workdir, source, found.scores)
-    ranking.discard_partial(workdir)
+    partial_ranking.discard(workdir)
 """
 
 
@@ -257,11 +259,11 @@ def test_killed_and_finished_it_is_the_same_ranking(teacher, source, tmp_path):
     for batches, workers in ((1, 2), (3, 0)):
         killed = run("twice", batches, workers)
         assert killed.returncode == -signal.SIGKILL
-        assert (tmp_path / "twice" / ranking.PARTIAL).is_file()
+        assert (tmp_path / "twice" / partial_ranking.FOLDER).is_dir()
         assert not (tmp_path / "twice" / "ranking.csv").exists()
     finished = run("twice", 99)
     assert finished.returncode == 0, finished.stderr
     assert "ranking: going on from image 16 of 24" in finished.stdout
     for name in ("ranking.csv", "unreadable.csv"):
         assert (tmp_path / "twice" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
-    assert not (tmp_path / "twice" / ranking.PARTIAL).exists()
+    assert not (tmp_path / "twice" / partial_ranking.FOLDER).exists()

@@ -11,7 +11,8 @@ from delt_jax.data.patches import RandomCrops, crop, initial_images
 from delt_jax.data.selection import read_selection
 from delt_jax.errors import InputError
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import ranking, select
+from delt_jax.stages import select
+from delt_jax.stages.partial_ranking import Part
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_goes_on_after_an_interruption(config, workdir, tmp_path, monkeypatch):
     whole = WorkDir(tmp_path / "whole")
     save_teacher(whole)
     select.run(config, whole)
-    append, done = ranking._State.append, []
+    append, done = Part.append, []
 
     def append_or_stop(*args):
         if len(done) == 3:
@@ -186,7 +187,7 @@ def test_goes_on_after_an_interruption(config, workdir, tmp_path, monkeypatch):
         done.append(append(*args))
 
     with monkeypatch.context() as patch:
-        patch.setattr(ranking._State, "append", append_or_stop)
+        patch.setattr(Part, "append", append_or_stop)
         with pytest.raises(KeyboardInterrupt):
             select.run(config, workdir)
     assert not workdir.ranking_csv.exists()

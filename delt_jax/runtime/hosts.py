@@ -1,0 +1,219 @@
+"""Several hosts on one run: who is who, waiting for one another, noticing that one is lost.
+
+Each host drives its own devices and works on its own share: class batches, images to rank,
+students. There is no collective between them; they meet at the ends of stages. `jax.distributed`
+tells them apart and holds the notes below; the results go to the work directory, which they share.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import jax
+
+from delt_jax.errors import InputError, Interrupted
+
+BEAT_SECONDS = 2.0  # between two signs of life
+POLL_SECONDS = 0.2  # between two looks at the notes while waiting
+
+
+Item = TypeVar("Item")
+
+
+class Hosts:
+    """The hosts of a run, as one of them sees the others.
+
+    Args:
+      index: of this host.
+      count: of all; 1: there are no others, and nothing here waits or talks.
+      timeout: seconds without a sign of life after which a host is taken for lost.
+    """
+
+    def __init__(self, index: int = 0, count: int = 1, timeout: float = 60.0):
+        self.index, self.count, self._timeout = index, count, timeout
+        self._uses: dict[str, int] = {}
+        self._lost = ""
+        self._left = threading.Event()
+        if count > 1:
+            self._beat(0)
+            threading.Thread(target=self._watch, name="hosts", daemon=True).start()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this host does what only one may do: decide, and write what is not its share."""
+        return self.index == 0
+
+    def dealt(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This host's share: every `count`-th item. Shares differ in size by one at most."""
+        return items[self.index :: self.count]
+
+    def agree(self, name: str, value: Any) -> Any:
+        """What the first host thinks; of JSON. Others may have seen the shared folder later."""
+        if self.count == 1:
+            return value
+        key = self._key("agree", name)
+        if self.is_first:
+            self._set(key, json.dumps(value))
+            return value
+        return json.loads(self._await(key))
+
+    def wait(self, name: str) -> None:
+        """Returns when every host has come here."""
+        if self.count == 1:
+            return
+        key = self._key("wait", name)
+        self._set(f"{key}/{self.index}", "here")
+        for other in range(self.count):
+            self._await(f"{key}/{other}")
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether another host is lost or has stopped."""
+        return bool(self._lost)
+
+    def check(self) -> None:
+        """Raises `Interrupted` where another host is lost or has stopped."""
+        if self._lost:
+            raise Interrupted(
+                f"{self._lost}; this one, {self.index} of {self.count}, ends too. What is done is "
+                "kept: the same command goes on, on as many hosts as there are then"
+            )
+
+    def leave(self, error: str = "") -> None:
+        """Ends this host's part, the first host's last of all; the others learn of an error."""
+        if self.count == 1 or self._left.is_set():
+            return
+        self._left.set()
+        try:
+            if error:
+                self._set(f"stopped/{self.index}", error)
+            self._set(f"left/{self.index}", "left")
+            if self.is_first:  # which holds the notes
+                deadline = time.monotonic() + 3 * BEAT_SECONDS
+                while time.monotonic() < deadline and not all(
+                    self._get(f"left/{other}") for other in range(self.count)
+                ):
+                    time.sleep(POLL_SECONDS)
+                time.sleep(BEAT_SECONDS)  # for the last of them to hang up
+            jax.distributed.shutdown()
+        except jax.errors.JaxRuntimeError:
+            pass  # the notes are gone with the first host
+
+    def _key(self, kind: str, name: str) -> str:
+        """A name for this meeting: all hosts come to the same ones in the same order."""
+        self._uses[f"{kind}/{name}"] = use = self._uses.get(f"{kind}/{name}", 0) + 1
+        return f"{kind}/{name}/{use}"
+
+    def _await(self, key: str) -> str:
+        while (value := self._get(key)) is None:
+            self.check()
+            time.sleep(POLL_SECONDS)
+        return value
+
+    def _watch(self) -> None:
+        """Gives signs of life, and looks for those of the others."""
+        seen: dict[int, tuple[str, float]] = dict.fromkeys(
+            set(range(self.count)) - {self.index}, ("", time.monotonic())
+        )
+        beats = 0
+        while not self._left.wait(BEAT_SECONDS):
+            try:
+                self._beat(beats := beats + 1)
+                for other, (before, since) in seen.items():
+                    if stopped := self._get(f"stopped/{other}"):
+                        self._lost = f"host {other} of {self.count} stopped: {stopped}"
+                        return
+                    beat = self._get(f"alive/{other}") or ""
+                    if beat != before or self._get(f"left/{other}"):
+                        seen[other] = beat, time.monotonic()
+                    elif time.monotonic() - since > self._timeout:
+                        self._lost = (
+                            f"host {other} of {self.count} is lost (no sign of life for "
+                            f"{self._timeout:.0f} s)"
+                        )
+                        return
+            except jax.errors.JaxRuntimeError as error:
+                self._lost = f"host 0 of {self.count} is lost ({str(error).splitlines()[0]})"
+                return
+
+    def _beat(self, number: int) -> None:
+        self._set(f"alive/{self.index}", str(number))
+
+    def _set(self, key: str, value: str) -> None:
+        _notes().key_value_set(f"delt_jax/{key}", value, allow_overwrite=True)
+
+    def _get(self, key: str) -> str | None:
+        try:
+            return _notes().key_value_try_get(f"delt_jax/{key}")
+        except jax.errors.JaxRuntimeError as error:
+            if "NOT_FOUND" in str(error):
+                return None
+            raise
+
+
+def _notes() -> Any:
+    """The key-value store of `jax.distributed`, for which JAX has no public name."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
+
+
+_current = Hosts()
+
+
+def current() -> Hosts:
+    """The hosts of this run; this one alone unless `join` was called."""
+    return _current
+
+
+def join(address: str, timeout: float = 60.0) -> Hosts:
+    """Joins the other hosts of a run; before anything else is done with JAX.
+
+    Args:
+      address: "" for a run on one host; "auto" where JAX finds the others by itself (TPU pods,
+        Slurm, Open MPI, Kubernetes); else "ADDRESS:PORT,INDEX/COUNT", the first host's address and
+        this host's place, as "10.0.0.1:8476,0/2".
+      timeout: see `Hosts`.
+
+    Raises:
+      InputError: where the address is none of these, or the others are not found.
+    """
+    global _current
+    if not address:
+        return _current
+    arguments: dict[str, Any] = {}
+    if address != "auto":
+        match = re.fullmatch(r"(\S+:\d+),(\d+)/(\d+)", address)
+        if not match or not int(match[2]) < int(match[3]):
+            raise InputError(
+                f"--hosts: got {address!r}, expected auto or ADDRESS:PORT,INDEX/COUNT with INDEX "
+                "from 0, as 10.0.0.1:8476,0/2"
+            )
+        arguments = {
+            "coordinator_address": match[1],
+            "process_id": int(match[2]),
+            "num_processes": int(match[3]),
+            "cluster_detection_method": "deactivate",
+        }
+        if int(match[3]) == 1:
+            return _current
+    # Else JAX aborts every process when one is lost, before it can say so or save anything.
+    jax.config.update("jax_enable_recoverability", True)
+    try:
+        jax.distributed.initialize(
+            heartbeat_timeout_seconds=max(10, round(timeout)),
+            shutdown_timeout_seconds=30,
+            **arguments,
+        )
+        index, count = jax.process_index(), jax.process_count()  # meets the others
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--hosts={address}: the hosts do not find one another ({reason}); expected the same "
+            "command on every host, each with its own INDEX or in a cluster that JAX knows"
+        ) from error
+    _current = Hosts(index, count, timeout)
+    return _current

@@ -1,0 +1,286 @@
+"""What a run will cost, from its config and the shapes of its networks: arithmetic alone.
+
+A forward pass of a network counts 1; its input gradient costs another one, its parameters' gradient
+a third. Convolutions and matrix products are counted; views, crops, Adam and decoding are not.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from delt_jax.data.specs import DatasetSpec
+from delt_jax.data.split_sizes import SplitSizes
+from delt_jax.stages.planning import Plan
+
+Split = Literal["first device", "devices", "hosts"]
+"""What a task is split over: nothing, every device, or every host (one device of each works)."""
+
+FORWARD, INPUT_GRADIENT, TRAINING = 1, 2, 3  # forward passes that a pass of each kind costs
+
+# Bytes on disk that depend on what is in the images and in their names: assumed.
+JPEG_BYTES_PER_PIXEL = 0.5  # at quality 75, of synthesised images, which are busier than photos
+PNG_BYTES_PER_PIXEL = 3.0  # at most, as if nothing could be compressed
+TABLE_ROW_BYTES = 64  # of ranking.csv and selection.csv
+RECORD_BYTES = 500  # of an image in manifest.json, and the same in synthesis/batches
+KEPT_CHECKPOINTS = 2  # delt_jax/runtime/checkpoint.py
+FLOAT32 = 4  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Something that a stage computes.
+
+    Attributes:
+      stage: that computes it.
+      what: in words, with its counts.
+      flops: of all of it.
+      split: see `Split`.
+      pieces: equal parts that are dealt out and not split further.
+      compute_dtype: of its activations on accelerators.
+    """
+
+    stage: str
+    what: str
+    flops: float
+    split: Split
+    pieces: int = 1
+    compute_dtype: str = "float32"
+
+    def seconds(self, flops_per_second: float, devices: int = 1, hosts: int = 1) -> float:
+        """How long it takes where every device does `flops_per_second`."""
+        workers = {"first device": 1, "devices": devices, "hosts": hosts}[self.split]
+        turns = math.ceil(self.pieces / workers)
+        return turns * self.flops / self.pieces / flops_per_second
+
+
+def tasks(
+    config: Any,
+    spec: DatasetSpec,
+    plan: Plan,
+    sizes: SplitSizes | None,
+    forward_flops: Callable[[str], float],
+    stages: Sequence[str],
+) -> list[Task]:
+    """What a run computes, in the order of its stages.
+
+    Args:
+      config: reads `teacher`, `select`, `synthesis.compute_dtype` and `evaluate`.
+      spec: the data set.
+      plan: of the synthesis.
+      sizes: images of the splits, as they are used; None where that is not known, and then whatever
+        depends on them is left out.
+      forward_flops: FLOPs of a forward pass of one image, by architecture.
+      stages: that are run.
+    """
+    arch = config.teacher.arch
+    forward = forward_flops(arch)
+    images = plan.schedule.ipc * plan.num_classes
+    found = [] if sizes is None else _tasks_on_real_images(config, spec, sizes, forward)
+    if plan.image_iterations:
+        found.append(
+            Task(
+                "synthesize",
+                f"{plan.image_iterations:,} image-iterations",
+                plan.image_iterations * INPUT_GRADIENT * forward,
+                "devices",
+                len(plan.batches),
+                config.synthesis.compute_dtype,
+            )
+        )
+    found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first device"))
+    found += _student_tasks(config, images, sizes, forward_flops)
+    return [task for task in found if task.stage in stages]
+
+
+def _tasks_on_real_images(
+    config: Any, spec: DatasetSpec, sizes: SplitSizes, forward: float
+) -> list[Task]:
+    arch, squeeze, select = config.teacher.arch, config.teacher.squeeze, config.select
+    found = []
+    if not config.teacher.weights:
+        found.append(
+            Task(
+                "squeeze",
+                f"{arch} trained: {sizes.train:,} images x {squeeze.epochs} epochs",
+                sizes.train * squeeze.epochs * TRAINING * forward,
+                "first device",
+                compute_dtype="float32" if squeeze.compute_dtype == "float32" else "bfloat16",
+            )
+        )
+    found.append(
+        Task(
+            "squeeze",
+            f"{arch} tested: {sizes.test:,} images",
+            sizes.test * forward,
+            "first device",
+        )
+    )
+    if not select.ranking:
+        looked_at = _cut(sizes.train, spec.num_classes, select.images_per_class)
+        crops = looked_at * max(1, select.crops)
+        found.append(
+            Task(
+                "select",
+                f"{looked_at:,} images ranked"
+                + (f", {select.crops} crops of each" * (crops > looked_at)),
+                crops * forward,
+                "devices",
+                crops,
+            )
+        )
+    return found
+
+
+def _student_tasks(
+    config: Any,
+    images: int,
+    sizes: SplitSizes | None,
+    forward_flops: Callable[[str], float],
+) -> list[Task]:
+    options, teacher = config.evaluate, config.teacher.arch
+    architectures = dict.fromkeys(
+        teacher if name in ("", "teacher") else name for name in options.students
+    )
+    count = len(options.sets) * len(options.seeds)
+    found = []
+    tests = tested_epochs(options.epochs, options.eval_every)
+    for name in architectures:
+        forward = forward_flops(name)
+        passes = images * options.epochs
+        found.append(
+            Task(
+                "evaluate",
+                f"{count} x {name} trained: {images:,} images x {options.epochs} epochs",
+                count * passes * (TRAINING * forward + FORWARD * forward_flops(teacher)),
+                "hosts",
+                count,
+            )
+        )
+        if sizes is not None:
+            found.append(
+                Task(
+                    "evaluate",
+                    f"{count} x {name} tested: {sizes.test:,} images x {tests} times",
+                    count * sizes.test * tests * forward,
+                    "hosts",
+                    count,
+                )
+            )
+    return found
+
+
+def tested_epochs(epochs: int, every: int) -> int:
+    """After how many epochs a student is tested: every so often from the first, and the last."""
+    if not every:
+        return 1
+    regular = range(0, epochs, every)
+    return len(regular) + (epochs - 1 not in regular)
+
+
+def used_sizes(sizes: SplitSizes, num_classes: int, images_per_class: int) -> SplitSizes:
+    """Images of the splits where each class is cut to `images_per_class` (0: it is not)."""
+    return SplitSizes(*(_cut(size, num_classes, images_per_class) for size in sizes))
+
+
+def _cut(images: int, num_classes: int, most_per_class: int) -> int:
+    return min(images, num_classes * most_per_class) if most_per_class else images
+
+
+def state_bytes(slots: int, image_size: int) -> int:
+    """Bytes of images and both Adam moments, float32."""
+    return 3 * FLOAT32 * slots * image_size**2 * 3
+
+
+def synthesis_memory(
+    slots: int, image_size: int, kept_per_image: float, weights: float, width: int = 1
+) -> float:
+    """Bytes that synthesis takes of a device, where the compiler recomputes and fuses nothing.
+
+    Args:
+      slots: of a class batch.
+      image_size: S.
+      kept_per_image: bytes of activations kept for the input gradient.
+      weights: bytes of the teacher.
+      width: class batches side by side.
+    """
+    # The state twice: while a prefix is optimised, the whole is still there.
+    return weights + width * (2 * state_bytes(slots, image_size) + slots * kept_per_image)
+
+
+def widest(memory_limit: float, one: float, two: float) -> int:
+    """Class batches side by side that fit, where one takes `one` bytes and two take `two`."""
+    return max(0, 1 + math.floor((memory_limit - one) / (two - one)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Holding:
+    """Something that takes memory or disk: what, bytes, and where the figure comes from."""
+
+    what: str
+    size: float
+    why: str
+
+
+def disk(
+    config: Any,
+    plan: Plan,
+    image_size: int,
+    sizes: SplitSizes | None,
+    weights: float,
+    devices: int = 1,
+    width: int = 1,
+) -> list[Holding]:
+    """What a run writes to its work directory.
+
+    Args:
+      config: reads `distilled.format`, `synthesis.class_batch` and `teacher.weights`.
+      plan: of the synthesis.
+      image_size: S.
+      sizes: images of the splits; None where that is not known.
+      weights: bytes of the teacher.
+      devices: that packs are split over.
+      width: class batches side by side on each.
+    """
+    images = plan.schedule.ipc * plan.num_classes
+    per_pixel = JPEG_BYTES_PER_PIXEL if config.distilled.format == "jpg" else PNG_BYTES_PER_PIXEL
+    assumed = "assumed" if config.distilled.format == "jpg" else "at most"
+    slots = max(len(batch.slots) for batch in plan.batches) * devices * width
+    found = [
+        Holding(
+            f"distilled/: {images:,} {config.distilled.format} files of {image_size} px",
+            images * image_size**2 * per_pixel,
+            f"{per_pixel:g} bytes a pixel, {assumed}",
+        ),
+        Holding(
+            "manifest.json and synthesis/",
+            2 * images * RECORD_BYTES,
+            f"{RECORD_BYTES} bytes an image in each, assumed",
+        ),
+    ]
+    if plan.image_iterations:
+        found.append(
+            Holding(
+                f"checkpoints while synthesising: {slots:,} slots under way",
+                KEPT_CHECKPOINTS * state_bytes(slots, image_size),
+                f"{KEPT_CHECKPOINTS} kept, images and two moments in float32",
+            )
+        )
+    found.append(Holding("teacher/", weights, "float32"))
+    if not config.teacher.weights:
+        found.append(
+            Holding(
+                "checkpoints while the teacher trains",
+                KEPT_CHECKPOINTS * 2 * weights,
+                f"{KEPT_CHECKPOINTS} kept, weights and momentum",
+            )
+        )
+    if sizes is not None and not config.select.ranking:
+        found.append(
+            Holding(
+                f"ranking.csv: {sizes.train:,} rows",
+                sizes.train * TABLE_ROW_BYTES,
+                f"{TABLE_ROW_BYTES} bytes a row, assumed",
+            )
+        )
+    return found

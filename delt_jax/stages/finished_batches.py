@@ -1,0 +1,175 @@
+"""Class batches that are done: their images in distilled/, an entry for each in synthesis/."""
+
+import collections
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from delt_jax.core.schedule import ClassBatch
+from delt_jax.data.image_source import ImageSource
+from delt_jax.data.selection import Selection
+from delt_jax.export.image_folder import write_images
+from delt_jax.export.manifest import ImageRecord, write_manifest
+from delt_jax.models.network import Network
+from delt_jax.runtime import hosts
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.planning import Plan
+
+SEEN_SECONDS = 60.0  # until what another host wrote must be seen on a shared file system
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthesizeResult:
+    """What the stage did, also in synthesis/schedule.json.
+
+    Attributes:
+      image_iterations: done, over all starts of the run.
+      promised: what the schedule said.
+      constant: what constant iterations would have taken.
+      seconds: of optimisation, compiling included, on the host that took longest.
+    """
+
+    image_iterations: int
+    promised: int
+    constant: int
+    seconds: float
+
+
+class FinishedBatches:
+    """What is done of a synthesis; every host adds to it, and one writes the manifest.
+
+    Args:
+      config: reads `ipc`, `data.name`, `select`, `synthesis` and `distilled`.
+      workdir: holds distilled/ and synthesis/.
+      source: the images that the synthesis starts from.
+      selection: which of them.
+    """
+
+    def __init__(self, config: Any, workdir: WorkDir, source: ImageSource, selection: Selection):
+        self._config, self._workdir = config, workdir
+        self._source, self._selection = source, selection
+        self._folder = workdir.synthesis / "batches"
+
+    def entries(self, expected: int = 0) -> dict[int, dict[str, Any]]:
+        """The entry of each class batch that is done, by its number, in order.
+
+        Args:
+          expected: how many there are; waits for those that other hosts wrote a moment ago.
+        """
+        deadline = time.monotonic() + SEEN_SECONDS
+        while len(paths := sorted(self._folder.glob("*.json"))) < expected:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._folder}: {len(paths)} of {expected} class batches")
+            time.sleep(1)
+        return {int(path.stem): self._workdir.read_json(path) for path in paths}
+
+    def write(
+        self,
+        index: int,
+        batch: ClassBatch,
+        pixels: np.ndarray,
+        seconds: np.ndarray | tuple[()] = (),
+        compile_seconds: float = 0.0,
+    ) -> None:
+        """Writes the images of a class batch, in [0, 1] or uint8, and what they cost by round."""
+        distilled = self._config.distilled
+        records = write_images(
+            self._workdir.distilled,
+            pixels,
+            self._records(batch),
+            format=distilled.format,
+            quality=distilled.quality,
+            rounding=distilled.rounding,
+            naming=distilled.naming,
+            class_names=self._source.class_names,
+        )
+        entry = {
+            "image_iterations": batch.image_iterations,
+            "host": hosts.current().index,
+            "seconds_by_round": list(seconds),
+            "seconds_compile": compile_seconds,
+            "records": [dataclasses.asdict(record) for record in records],
+        }
+        self._workdir.write_json(self._folder / f"{index:05d}.json", entry)
+
+    def _records(self, batch: ClassBatch) -> list[ImageRecord]:
+        origins = self._selection.origins(self._source, batch.slots)
+        return [
+            ImageRecord(
+                class_index=int(label),
+                class_name=self._source.class_names[label],
+                slot=int(rank),
+                join_round=int(join),
+                iterations=int(leave - join) * batch.round_iterations,
+                source=names[0],
+                sources=names if len(names) > 1 else (),
+                boxes=boxes,
+            )
+            for label, rank, join, leave, (names, boxes) in zip(
+                batch.labels, batch.ranks, batch.join, batch.leave, origins, strict=True
+            )
+        ]
+
+    def result(self, plan: Plan) -> SynthesizeResult:
+        """What a finished synthesis did."""
+        entries = self.entries(len(plan.batches)).values()
+        seconds = collections.Counter()
+        for entry in entries:
+            seconds[entry["host"]] += sum(entry["seconds_by_round"]) + entry["seconds_compile"]
+        return SynthesizeResult(
+            sum(entry["image_iterations"] for entry in entries),
+            plan.image_iterations,
+            plan.constant_image_iterations,
+            max(seconds.values()),
+        )
+
+    def write_manifest(
+        self, plan: Plan, network: Network, statistics: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        """Manifest and schedule.json of a finished synthesis.
+
+        Args:
+          plan: what was promised.
+          network: the teacher.
+          statistics: (mean, std) that the images were normalised with.
+        """
+        config, result = self._config, self.result(plan)
+        entries = list(self.entries().values())
+        records = [ImageRecord(**record) for entry in entries for record in entry["records"]]
+        header = {
+            "method": self._method_name(),
+            "data": config.data.name,
+            "ipc": config.ipc,
+            "teacher": {"arch": network.arch, "top1": network.top1},
+            "mean": statistics[0].tolist(),
+            "std": statistics[1].tolist(),
+            "synthesis": config.synthesis.to_dict(),
+        }
+        write_manifest(self._workdir.distilled, records, header)
+        by_round = np.zeros(max(one.rounds for one in plan.batches))
+        for entry in entries:
+            by_round[: len(entry["seconds_by_round"])] += entry["seconds_by_round"]
+        iterations = plan.batches[0].round_iterations * len(plan.batches)
+        devices, count = jax.local_devices(), hosts.current().count
+        where = f" on each of {count} hosts" if count > 1 else ""
+        self._workdir.write_json(
+            self._workdir.schedule_json,
+            {
+                **plan.as_record(config.synthesis),
+                "image_iterations_done": result.image_iterations,
+                "seconds": result.seconds,
+                "seconds_compile": sum(entry["seconds_compile"] for entry in entries),
+                "seconds_per_iteration_by_round": (by_round / iterations).tolist(),
+                "device": f"{len(devices)} x {devices[0].device_kind}{where}",
+            },
+        )
+
+    def _method_name(self) -> str:
+        """What the report calls it, from what is done."""
+        options, select = self._config.synthesis, self._config.select
+        if not options.iterations:
+            return "RDED" if select.crops and select.mode == "top" else "selection alone"
+        return "EarlyLate" if options.early_late else "constant iterations"

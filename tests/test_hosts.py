@@ -1,0 +1,141 @@
+"""Hosts of one run: two real processes make what one makes, and losing one loses nothing."""
+
+import json
+import shutil
+import time
+
+import pytest
+import run_on_hosts
+from tiny_run import save_teacher
+
+from delt_jax.errors import InputError, Interrupted
+from delt_jax.runtime import hosts
+from delt_jax.runtime.hosts import Hosts
+from delt_jax.runtime.workdir import WorkDir
+
+
+@pytest.fixture
+def notes(monkeypatch):
+    """The hosts' notes in a dict, and no waiting between looks at them."""
+    found: dict[str, str] = {}
+
+    class Notes:
+        def key_value_set(self, key, value, allow_overwrite):
+            assert allow_overwrite
+            found[key] = value
+
+        def key_value_try_get(self, key):
+            if key not in found:
+                raise hosts.jax.errors.JaxRuntimeError(f"NOT_FOUND: {key}")
+            return found[key]
+
+    monkeypatch.setattr(hosts, "_notes", Notes)
+    monkeypatch.setattr(hosts, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(hosts, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(hosts.jax.distributed, "shutdown", lambda: None)
+    return found
+
+
+@pytest.mark.parametrize(("count", "items"), [(1, 5), (2, 5), (3, 2), (4, 8)])
+def test_shares_partition_the_work_and_are_even(notes, count, items):
+    crew = [Hosts(index, count) for index in range(count)]
+    shares = [host.dealt(range(items)) for host in crew]
+    assert sorted(item for share in shares for item in share) == list(range(items))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    for host in crew:
+        host.leave()
+
+
+def test_what_the_first_host_thinks_holds_for_all_again_and_again(notes):
+    first, second = Hosts(0, 2), Hosts(1, 2)
+    for value in ({"left": [1, 2]}, None):
+        assert first.agree("plan", value) == value
+        assert second.agree("plan", "something else") == value
+    first.leave(), second.leave()
+
+
+def test_a_host_that_gives_no_sign_of_life_ends_the_waiting_of_the_others(notes):
+    first = Hosts(0, 2, timeout=0.1)
+    with pytest.raises(Interrupted, match=r"host 1 of 2 is lost \(no sign of life for 0 s\); this"):
+        first.wait("done")
+    assert first.is_broken
+    first.leave()
+
+
+def test_the_others_learn_why_a_host_has_stopped(notes):
+    first, second = Hosts(0, 2), Hosts(1, 2)
+    second.leave("class 'ant' has 3 images, expected at least 10")
+    with pytest.raises(Interrupted, match="host 1 of 2 stopped: class 'ant' has 3 images"):
+        first.wait("done")
+    first.leave()
+
+
+def test_a_host_alone_waits_for_nobody():
+    alone = Hosts()
+    alone.wait("done")
+    alone.check()
+    alone.leave("an error")
+    assert alone.agree("plan", 3) == 3
+    assert list(alone.dealt([1, 2])) == [1, 2]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.1:8476", "h:1,2/2", "h:x,0/2", "Auto"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(
+        InputError, match=f"--hosts: got '{address}', expected auto or ADDRESS:PORT"
+    ):
+        hosts.join(address)
+
+
+def results(workdir):
+    """What a run made, without times."""
+    kept = {"metrics.jsonl", "metrics.host1.jsonl", "report.html", "results.json"}
+    found = {}
+    for path in sorted(workdir.rglob("*")):
+        name = str(path.relative_to(workdir))
+        if path.is_dir() or path.name in kept or name.startswith(("stages", "teacher")):
+            continue
+        content = path.read_bytes()
+        if path.suffix == ".json":
+            value = json.loads(content)
+            for times in ("seconds", "seconds_by_round", "seconds_compile", "device", "host"):
+                value.pop(times, None)
+            value.pop("seconds_per_iteration_by_round", None)
+            content = json.dumps(value).encode()
+        found[name] = content
+    return found
+
+
+def begin(folder, name):
+    """A work directory with a teacher."""
+    workdir = WorkDir(folder / name)
+    save_teacher(workdir)
+    workdir.write_json(workdir.stages / "squeeze.json", {"inputs": {}, "seconds": 1.0})
+    return workdir.path
+
+
+def test_two_processes_make_what_one_makes_even_if_one_is_killed(tmp_path):
+    stages = "--stages=select,synthesize,relabel,evaluate"
+    begin(tmp_path, "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    codes, outputs = run_on_hosts.finish(run_on_hosts.start(tmp_path, tmp_path / "one", 0, stages))
+    assert codes == [0], outputs
+
+    started = run_on_hosts.start(tmp_path, tmp_path / "two", 2, stages)
+    checkpoints = tmp_path / "two" / "synthesis" / "checkpoints"
+    deadline = time.monotonic() + 200
+    while not list(checkpoints.glob("00002-*/*/*.safetensors")):  # the second host's class batch
+        assert time.monotonic() < deadline and started[1].poll() is None
+        time.sleep(0.02)
+    started[1].kill()
+    codes, outputs = run_on_hosts.finish(started)
+    assert codes[0] == 75, outputs
+    assert "interrupted: host 1 of 2 is lost" in outputs[0]
+    assert not (tmp_path / "two" / "distilled" / "manifest.json").exists()
+
+    codes, outputs = run_on_hosts.finish(run_on_hosts.start(tmp_path, tmp_path / "two", 2, stages))
+    assert codes == [0, 0], outputs
+    assert "going on from iteration" in outputs[0] + outputs[1]
+    assert results(tmp_path / "two") == results(tmp_path / "one")
+    rows = (tmp_path / "two" / "metrics.host1.jsonl").read_text()
+    assert '"stage": "evaluate"' in rows, "the second host trained students, too"

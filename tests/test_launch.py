@@ -1,0 +1,45 @@
+"""The launchers: they parse, and pass flags that there are."""
+
+import pathlib
+import re
+import subprocess
+
+import pytest
+from absl import flags
+
+from configs import base, imagenet
+
+LAUNCH = pathlib.Path(__file__).parents[1] / "launch"
+SCRIPTS = sorted(LAUNCH.glob("*.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_bash_and_can_be_run(script):
+    subprocess.run(["bash", "-n", script], check=True)
+    assert script.stat().st_mode & 0o100, "not executable"
+    assert "set -euo pipefail" in script.read_text()
+
+
+def test_the_task_of_skypilot_is_yaml_whose_scripts_are_bash():
+    yaml = pytest.importorskip("yaml")
+    task = yaml.safe_load((LAUNCH / "skypilot.yaml").read_text())
+    assert set(task) == {"name", "num_nodes", "resources", "envs", "workdir", "setup", "run"}
+    for name in ("setup", "run"):
+        subprocess.run(["bash", "-n"], input=task[name], text=True, check=True)
+    for name in task["envs"]:  # each is used
+        assert f"${name}" in task["setup"] + task["run"]
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, LAUNCH / "skypilot.yaml"], ids=lambda path: path.name)
+def test_the_flags_that_are_passed_exist(path):
+    from delt_jax import main  # noqa: F401 (defines them)
+
+    # A command goes on behind a backslash.
+    commands = re.findall(r"delt_jax\.main((?:\\\n|[^\n])*)", path.read_text())
+    passed = {flag for command in commands for flag in re.findall(r"--([a-z_-]+)", command)}
+    assert commands
+    assert passed <= set(flags.FLAGS)
+    configs = re.findall(r"configs/(\w+)\.py:([^\s]+)", path.read_text())
+    for name, argument in configs:
+        assert name == "imagenet"
+        assert imagenet.get_config(argument).keys() == base.get_base().keys()
