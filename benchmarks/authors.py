@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import io
 import pathlib
+import pickle
 import sys
 import time
 import types
@@ -279,7 +280,7 @@ def student_timer(
     processes: dict[str, Any] = {}
     if workers:
         processes = {"num_workers": workers, "multiprocessing_context": "spawn"}
-        processes |= {"persistent_workers": True, "worker_init_fn": _prepare_worker}
+        processes["persistent_workers"] = True
     loaders: dict[int, Any] = {}  # workers live as long as their loader
 
     def run(steps: int) -> float:
@@ -296,12 +297,6 @@ def student_timer(
     return run
 
 
-def _prepare_worker(worker: int) -> None:
-    """What a new process needs beside the views."""
-    del worker
-    _allow_posterize_to_nothing()
-
-
 class _Views(torch.utils.data.Dataset):
     """`count` augmented images, taking the pictures in turn."""
 
@@ -314,3 +309,13 @@ class _Views(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         picture = index % len(self.pictures)
         return self.view(self.pictures[picture]), int(self.labels[picture])
+
+    def __reduce__(self):
+        return _in_a_new_process, (pickle.dumps(vars(self)),)
+
+
+def _in_a_new_process(views: bytes) -> _Views:
+    """The views in a worker, which first needs what stands in their way replaced, too."""
+    _torchvision()
+    _allow_posterize_to_nothing()
+    return _Views(**pickle.loads(views))
