@@ -1,8 +1,11 @@
-"""The authors' own PyTorch code, run from a checkout on the CPU and timed; none of it is here.
+"""The authors' own PyTorch code, run from a checkout and timed; none of it is here.
 
 Their scripts ask for a GPU, parse the command line when imported and log to a service. What stands
-in the way is replaced around their code, not in it: `.cuda()` and `.to("cuda")` return what they
-are called on, and the service is an empty module.
+in the way is replaced around their code, not in it: without a GPU `.cuda()` and `.to("cuda")`
+return what they are called on; the service is an empty module.
+
+On a GPU the code runs there as published: float32, convolutions in TF32 (torch's default), matrix
+products not; cuDNN searches for its fastest algorithms in student training only.
 """
 
 import argparse
@@ -10,15 +13,19 @@ import contextlib
 import importlib
 import io
 import pathlib
+import pickle
 import sys
 import time
 import types
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+
+from delt_jax.errors import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _kept: list[object] = []  # a torch.library lives as long as its object
@@ -67,15 +74,38 @@ class CifarResNet20(torch.nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-def resnet20(state_dict: dict[str, np.ndarray]) -> CifarResNet20:
-    """The network with the given weights; BatchNorm's step counters may be absent."""
-    model = CifarResNet20(len(state_dict["linear.bias"]))
-    tensors = {key: torch.tensor(value) for key, value in state_dict.items()}
+def network(arch: str, state_dict: Mapping[str, np.ndarray]) -> torch.nn.Module:
+    """The network that their scripts would build, with the given weights.
+
+    Args:
+      arch: `cifar_resnet20`, or a ResNet of torchvision; with `_small` the field's stem for small
+        images, as `main_syn` of their recover.py puts it in.
+      state_dict: from `delt_jax.models.torch_weights`; BatchNorm's step counters may be absent.
+
+    Raises:
+      InputError: where there is no such network here, or the weights are not its.
+    """
+    name, small = arch.removesuffix("_small"), arch.endswith("_small")
+    if arch == "cifar_resnet20":
+        model: Any = CifarResNet20(len(state_dict["linear.bias"]))
+    elif "resnet" in name and hasattr(models := _torchvision().models, name):
+        model = getattr(models, name)(num_classes=len(state_dict["fc.bias"]))
+    else:
+        raise InputError(f"--arch {arch}: expected cifar_resnet20 or one of torchvision's ResNets")
+    if small:
+        model.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        model.maxpool = torch.nn.Identity()
+    tensors = {key: torch.tensor(np.asarray(value)) for key, value in state_dict.items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     wrong = [key for key in missing if not key.endswith("num_batches_tracked")] + unexpected
     if wrong:
-        raise SystemExit(f"reference: the weights do not fit a CIFAR ResNet-20: {', '.join(wrong)}")
-    return model
+        raise InputError(f"{arch}: these weights are missing or too many: {', '.join(wrong)}")
+    return model.to(device())
+
+
+def device() -> torch.device:
+    """Where their code runs: the first GPU, or the CPU where there is none."""
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
 def load(checkout: pathlib.Path) -> tuple[Any, Any]:
@@ -88,11 +118,13 @@ def load(checkout: pathlib.Path) -> tuple[Any, Any]:
       The two modules.
     """
     if not (checkout / "recover" / "recover.py").is_file():
-        raise SystemExit(
-            f"reference: no recover/recover.py in {checkout}: not a clone of VILA-Lab/DELT"
+        raise InputError(
+            f"--reference {checkout}: no recover/recover.py there; expected a clone of "
+            "VILA-Lab/DELT"
         )
-    _stay_on_cpu()
-    _import_torchvision()
+    if not torch.cuda.is_available():
+        _stay_on_cpu()
+    _torchvision()
     _allow_posterize_to_nothing()
     sys.modules.setdefault("wandb", types.ModuleType("wandb"))
     argv, sys.argv = sys.argv, sys.argv[:1]
@@ -117,16 +149,18 @@ def _stay_on_cpu() -> None:
     torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
 
 
-def _import_torchvision() -> None:
-    """Imports torchvision, also one built for another torch: its transforms need no operators."""
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept.append(library)
-        importlib.import_module("torchvision")
+def _torchvision() -> Any:
+    """torchvision, also one built for another torch: nothing here needs its operators."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module("torchvision")
+        except RuntimeError:
+            library = torch.library.Library("torchvision", "DEF")
+            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _kept.append(library)
+            return importlib.import_module("torchvision")
 
 
 def _allow_posterize_to_nothing() -> None:
@@ -144,7 +178,7 @@ def recovery_timer(
 
     Args:
       recovery: their module.
-      model: the teacher.
+      model: the teacher, where `device` says.
       pixels: initial images in [0, 1], NHWC float, class-major.
       labels: their classes.
       ipc: images per class.
@@ -171,6 +205,7 @@ def recovery_timer(
 
     def clip_and_note_the_time(*positional, **named):  # it is called once, at the end of each step
         clipped = clip(*positional, **named)
+        _wait()  # what comes next reads the loss, and waits too
         ticks.append(time.perf_counter())
         return clipped
 
@@ -188,6 +223,12 @@ def recovery_timer(
     return run
 
 
+def _wait() -> None:
+    """Returns when the GPU, where there is one, has done all it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def student_timer(
     evaluation: Any,
     teacher: torch.nn.Module,
@@ -195,6 +236,8 @@ def student_timer(
     images: np.ndarray,
     labels: np.ndarray,
     batch_size: int,
+    randaugment: str,
+    workers: int = 0,
 ) -> Callable[[int], float]:
     """Prepares their student training: their `train`, fed by the loader that their script builds.
 
@@ -205,15 +248,17 @@ def student_timer(
       images: distilled images, uint8 NHWC.
       labels: their classes.
       batch_size: images a step.
+      randaugment: timm's name of its settings.
+      workers: processes that augment, spawned, as they may not fork beside JAX; 0: this process
+        does, which on a CPU costs less than workers that share the cores with the step.
 
     Returns:
-      `run(steps)`: seconds per step, views and soft labels included. Images are augmented in this
-      process: workers would share the cores with the step, and may not fork beside JAX.
+      `run(steps)`: seconds per step, views and soft labels included.
     """
     transforms = importlib.import_module("torchvision.transforms")
     view = transforms.Compose([
         evaluation.rand_augment_transform(
-            "rand-m5-n4-mstd1.0", {"translate_const": 117, "img_mean": (124, 116, 104)}
+            randaugment, {"translate_const": 117, "img_mean": (124, 116, 104)}
         ),
         transforms.ToTensor(),
         transforms.RandomResizedCrop(images.shape[1], scale=(0.25, 1), antialias=True),
@@ -228,15 +273,25 @@ def student_timer(
         optimizer=optimizer, temperature=20, mix_type="cutmix", cutmix=1.0, re_accum_steps=1,
         scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0),
     )  # fmt: skip
+    torch.backends.cudnn.benchmark = True  # as their main_worker sets it
     teacher.eval().requires_grad_(False)
     evaluation.wandb_metrics = {}
 
+    processes: dict[str, Any] = {}
+    if workers:
+        processes = {"num_workers": workers, "multiprocessing_context": "spawn"}
+        processes["persistent_workers"] = True
+    loaders: dict[int, Any] = {}  # workers live as long as their loader
+
     def run(steps: int) -> float:
-        views = _Views(pictures, labels, view, steps * batch_size)
-        loader = torch.utils.data.DataLoader(views, batch_size)
+        if steps not in loaders:
+            views = _Views(pictures, labels, view, steps * batch_size)
+            loaders[steps] = torch.utils.data.DataLoader(
+                views, batch_size, pin_memory=torch.cuda.is_available(), **processes
+            )
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.train(0, loader, teacher, student, args)
+            evaluation.train(0, loaders[steps], teacher, student, args)
         return (time.perf_counter() - start) / steps
 
     return run
@@ -254,3 +309,13 @@ class _Views(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         picture = index % len(self.pictures)
         return self.view(self.pictures[picture]), int(self.labels[picture])
+
+    def __reduce__(self):
+        return _in_a_new_process, (pickle.dumps(vars(self)),)
+
+
+def _in_a_new_process(views: bytes) -> _Views:
+    """The views in a worker, which first needs what stands in their way replaced, too."""
+    _torchvision()
+    _allow_posterize_to_nothing()
+    return _Views(**pickle.loads(views))

@@ -127,7 +127,11 @@ class Program:
 
     def compiled_text(self) -> list[str]:
         """The compiled HLO of each executable so far, for those who look what the compiler did."""
-        return [executable.result().as_text() for executable in self._compiled.values()]
+        return [executable.as_text() or "" for executable in self.executables().values()]
+
+    def executables(self) -> dict[int, jax.stages.Compiled]:
+        """What has been compiled so far, by slots of a class batch; waits for the compiler."""
+        return {shape[1]: compiled.result() for shape, compiled in self._compiled.items()}
 
 
 def _with_slots(arguments: tuple[Any, ...], n: int) -> tuple[Any, ...]:
