@@ -63,7 +63,7 @@ def measure_rounds(recovery: Recovery, args: argparse.Namespace, rates: dict) ->
         sides[THEIRS] = their_side(recovery, args.reference, args.threads, theirs)
         sides[THEIRS]()
     medians = turns.take_turns(sides, args.turns)
-    demands = {n: machine.demand(found) for n, found in program.executables().items()}
+    demands = {n: machine.demand(found) for (_, n), found in program.executables().items()}
 
     def row(what: Any, active: int) -> dict[str, Any]:
         images = {OURS: active * args.class_batches, THEIRS: active}
@@ -158,7 +158,7 @@ def pace(recovery: Recovery, args: argparse.Namespace, class_batches: int) -> di
         "seconds": seconds,
         "images_per_second": images / seconds,
         "compile_seconds": program.compile_seconds,
-        **machine.demand(program.executables()[recovery.work.images]),
+        **machine.demand(*program.executables().values()),
         **machine.peak_memory(),
     }
 
@@ -236,7 +236,7 @@ def measure_profile(recovery: Recovery, args: argparse.Namespace, rates: dict) -
             taken = [(steps, seconds) for _, steps, seconds in calls]
         time_by = profiles.device_time(pathlib.Path(folder))
     steps, seconds = (sum(column) for column in zip(*taken, strict=True))
-    demand = machine.demand(program.executables()[recovery.work.images])
+    demand = machine.demand(*program.executables().values())
     images = recovery.work.images * args.class_batches
     found = ceilings(recovery, images, demand, rates, seconds / steps)
     if "bytes_accessed" in demand:

@@ -121,17 +121,9 @@ class Program:
             self._compiled[shape] = self._compiler.submit(lowered.compile)
         return self._compiled[shape]
 
-    def compiled(self, state: State) -> jax.stages.Compiled:
-        """The executable that has run on a state of this shape, for those who look at its cost."""
-        return self._compiled[state.images.shape].result()
-
-    def compiled_text(self) -> list[str]:
-        """The compiled HLO of each executable so far, for those who look what the compiler did."""
-        return [executable.as_text() or "" for executable in self.executables().values()]
-
-    def executables(self) -> dict[int, jax.stages.Compiled]:
-        """What has been compiled so far, by slots of a class batch; waits for the compiler."""
-        return {shape[1]: compiled.result() for shape, compiled in self._compiled.items()}
+    def executables(self) -> dict[tuple[int, int], jax.stages.Compiled]:
+        """What has been compiled so far, by class batches and slots; waits for the compiler."""
+        return {(g, n): found.result() for (g, n, *_), found in self._compiled.items()}
 
 
 def _with_slots(arguments: tuple[Any, ...], n: int) -> tuple[Any, ...]:

@@ -259,7 +259,7 @@ class TrialRun:
         state of the whole pack twice: a prefix is cut out of it and put back.
         """
         self.step(1)
-        analysis = self._program.compiled(self._state).memory_analysis()
+        analysis = self._program.executables()[self._rows, self._slots].memory_analysis()
         temporaries = 0 if analysis is None else analysis.temp_size_in_bytes
         state = 3 * math.prod(self._shape(self._total)) * self._state.images.dtype.itemsize
         return round(

@@ -119,7 +119,7 @@ def test_on_devices_the_trials_run_the_programs_that_the_run_will_use(count):
         # The whole state twice, per device: images and two moments of 4 slots each, float32.
         assert trial.memory > 2 * 3 * 4 * 4 * pixels * trial.width
         assert trial.rate is not None
-    assert (count, 2, SIZE, SIZE, 3) in program._compiled, "the typical round has 2 slots"
+    assert (count, 2) in program.executables(), "the typical round has 2 slots"
 
 
 def test_memory_is_read_off_the_program_and_grows_with_the_width():
