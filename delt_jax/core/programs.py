@@ -24,6 +24,7 @@ from delt_jax.core.augment.views import (
     student_views,
     teacher_views,
 )
+from delt_jax.core.compiling import compiler_options
 from delt_jax.core.training import (
     BATCH_NORM_MOMENTUM,
     Apply,
@@ -260,7 +261,12 @@ def _program(
         losses = jnp.zeros(n, steps.learning_rate.dtype)
         return jax.lax.fori_loop(0, steps.count, body, (state, losses))
 
-    return jax.jit(program, donate_argnums=0, out_shardings=data_parallel.replicated(mesh))
+    return jax.jit(
+        program,
+        donate_argnums=0,
+        out_shardings=data_parallel.replicated(mesh),
+        compiler_options=compiler_options(),
+    )
 
 
 def inference_program(apply: Apply, mesh: Mesh | None = None) -> Callable[..., Float[Array, "b k"]]:
@@ -275,7 +281,7 @@ def inference_program(apply: Apply, mesh: Mesh | None = None) -> Callable[..., F
     ) -> Float[Array, "b k"]:
         return apply(variables, normalise(as_pixels(images), statistics), train=False)
 
-    jitted = jax.jit(program)
+    jitted = jax.jit(program, compiler_options=compiler_options())
     if mesh is None:
         return jitted
     own = NamedSharding(mesh, PartitionSpec(data_parallel.IMAGES))

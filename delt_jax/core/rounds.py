@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key
 
+from delt_jax.core.compiling import compiler_options
 from delt_jax.core.packing import Pack
 from delt_jax.core.synthesis import Method, Slots, State, Variables, step
 
@@ -118,7 +119,7 @@ class Program:
         shape = arguments[1].images.shape
         if shape not in self._compiled:
             lowered = self._jitted.lower(*arguments)
-            self._compiled[shape] = self._compiler.submit(lowered.compile)
+            self._compiled[shape] = self._compiler.submit(lowered.compile, compiler_options())
         return self._compiled[shape]
 
     def executables(self) -> dict[tuple[int, int], jax.stages.Compiled]:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int64
 
 from delt_jax.core.augment.views import Statistics
+from delt_jax.core.compiling import compiler_options
 from delt_jax.core.ranking import view_scores
 from delt_jax.data import unreadable
 from delt_jax.data.image_source import ImageSource
@@ -185,7 +186,7 @@ def scorer(
     variables = jax.device_put(teacher.variables, copied)
     moments = Statistics.of(*channels)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def program(variables, images, labels):
         scores = view_scores(module.apply, variables, images, labels, moments, image_size)
         return scores.max(1), scores.argmax(1)

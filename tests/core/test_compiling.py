@@ -1,0 +1,29 @@
+"""Compiler options: given where XLA knows them, left out where it does not."""
+
+import jax
+import pytest
+
+from delt_jax.core import compiling
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew():
+    compiling.compiler_options.cache_clear()
+    yield
+    compiling.compiler_options.cache_clear()
+
+
+def test_options_that_this_release_knows_are_given():
+    options = compiling.compiler_options()
+    assert options == compiling.CPU_OPTIONS
+    assert jax.jit(lambda x: 2 * x, compiler_options=options)(3.0) == 6.0
+
+
+def test_options_that_it_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setattr(compiling, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    assert compiling.compiler_options() == {}
+
+
+def test_accelerators_get_none(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert compiling.compiler_options() == {}
