@@ -1,6 +1,7 @@
 """What XLA is told when it compiles the programs of this package."""
 
 import functools
+from typing import Any
 
 import jax
 
@@ -14,7 +15,7 @@ CPU_OPTIONS = {
 
 
 @functools.cache
-def compiler_options() -> dict[str, str]:
+def compiler_options() -> dict[str, Any]:
     """Options for `jax.jit` and `jax.stages.Lowered.compile` on the default backend."""
     if jax.default_backend() != "cpu":
         return {}

@@ -1,10 +1,13 @@
 """synthesize: optimise the selected images against the teacher, class batch by class batch."""
 
 import dataclasses
+import itertools
+import pathlib
 import shutil
 import time
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -158,9 +161,27 @@ class _Synthesis:
         to_do = sum(batch.image_iterations for _, pack in packs for batch in pack.batches)
         if crew.count > 1:
             total, what = to_do, f"synthesize, host {crew.index} of {crew.count}"
-        with Progress(total, what, "image-iterations", total - to_do) as progress:
-            for folder, pack in packs:
-                self._run_pack(program, pack, folder, progress)
+        # Files are read and written while the devices work on another pack.
+        with (
+            Progress(total, what, "image-iterations", total - to_do) as progress,
+            ThreadPoolExecutor(max_workers=1, thread_name_prefix="files") as files,
+        ):
+            images, written = None, None
+            for (folder, pack), following in itertools.zip_longest(packs, packs[1:]):
+                start = self._restore(folder, pack) if folder else None
+                if start is None:
+                    images = images or files.submit(self._initial_stack, pack)
+                    state = synthesis.initial_state(jnp.asarray(images.result()))
+                    start = 0, state, _Cost.none(pack.rounds)
+                images = None
+                if following and not following[0]:
+                    images = files.submit(self._initial_stack, following[1])
+                finished = self._run_pack(program, pack, start, progress)
+                if written:
+                    written.result()  # raises what went wrong there
+                written = files.submit(self._store, pack, *finished)
+            if written:
+                written.result()
 
     def _method(self) -> synthesis.Method:
         options, network = self.options, self.network
@@ -195,17 +216,21 @@ class _Synthesis:
         return 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
 
     def _run_pack(
-        self, program: rounds.Program, pack: Pack, folder: str, progress: Progress
-    ) -> None:
-        """Optimises a pack from a folder's last checkpoint, or from the real images; stores it."""
+        self,
+        program: rounds.Program,
+        pack: Pack,
+        start: tuple[int, State, _Cost],
+        progress: Progress,
+    ) -> tuple[np.ndarray, _Cost, int]:
+        """Optimises a pack; returns its images, what they cost and the image-iterations done."""
         options, crew = self.options, hosts.current()
         rates = sched.learning_rates(options.learning_rate, pack.iterations)
         crops = sched.min_crop_scales(
             options.crop_curriculum, options.milestone, pack.iterations, options.min_crop
         )
-        first, state, cost = self._restore(folder, pack)
-        name = f"{pack.indices[0]:05d}-{zlib.crc32(repr(pack.indices).encode()):08x}"
-        with Checkpointer(self.checkpoints / name) as checkpointer:
+        first, state, cost = start
+        folder = self._folder(pack)
+        with Checkpointer(folder) as checkpointer:
             done = pack.image_iterations(first)
             progress.advance(done)
             saved = checked = time.monotonic()
@@ -236,8 +261,7 @@ class _Synthesis:
                     progress.advance(count, loss=loss)
                     overdue = now - saved > options.checkpoint_minutes * 60
                     if (overdue or crew.is_broken) and chunk.next < len(rates):
-                        note = self.checkpoints / f"{name}.json"
-                        self.workdir.write_json(note, pack.indices)
+                        self.workdir.write_json(folder.with_suffix(".json"), pack.indices)
                         kept = self._checkpoint(pack, chunk.state(), cost)
                         checkpointer.save(chunk.next, kept)
                         saved = time.monotonic()
@@ -246,39 +270,41 @@ class _Synthesis:
                     progress.advance(count)
                 if chunk.next == len(rates):
                     state = chunk.state()
-        self._store(pack, np.asarray(state.images), cost, done)
-        (self.checkpoints / f"{name}.json").unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoints / name, ignore_errors=True)
+        return np.asarray(state.images), cost, done
 
-    def _restore(self, folder: str, pack: Pack) -> tuple[int, State, _Cost]:
-        """Iteration, state and cost of a pack: from a folder's checkpoint, or from its images."""
-        if folder:
-            held = self.workdir.read_json(self.checkpoints / f"{folder}.json")
-            (whole,) = packing.make_packs([self.plan.batches[i] for i in held], len(held))
-            empty = State(*(jnp.asarray(self._zeros(whole)) for _ in State._fields))
-            with Checkpointer(self.checkpoints / folder) as checkpointer:
-                found = checkpointer.restore_latest(
-                    self._checkpoint(whole, empty, _Cost.none(pack.rounds))
-                )
-            if found is not None:
-                first, tree = found
-                print(f"synthesize: going on from iteration {first:,} of {pack.iterations:,}")
-                rows = [held.index(index) for index in pack.indices]
-                kept = {
-                    name: [
-                        leaf[row][: len(batch.slots)]
-                        for row, batch in zip(rows, pack.batches, strict=True)
-                    ]
-                    for name, leaf in tree["state"].items()
-                }
-                # Stacked anew, because the state is donated: it must not share memory with tree.
-                state = State(*(jnp.asarray(pack.stack(kept[name])) for name in State._fields))
-                share = len(rows) / len(held)  # of what several packs may go on from
-                seconds, compiling = tree["cost"]["seconds"], tree["cost"]["compile_seconds"]
-                return first, state, _Cost(share * seconds, share * compiling)
-        images = [self._initial_images(batch) for batch in pack.batches]
-        state = synthesis.initial_state(jnp.asarray(pack.stack(images)))
-        return 0, state, _Cost.none(pack.rounds)
+    def _folder(self, pack: Pack) -> pathlib.Path:
+        """Where a pack's checkpoints are; beside it, with .json, the numbers of its batches."""
+        name = f"{pack.indices[0]:05d}-{zlib.crc32(repr(pack.indices).encode()):08x}"
+        return self.checkpoints / name
+
+    def _restore(self, folder: str, pack: Pack) -> tuple[int, State, _Cost] | None:
+        """Iteration, state and cost of a pack, from the last checkpoint of a folder that is whole.
+
+        The folder is that of a pack with the same class batches, or more.
+        """
+        held = self.workdir.read_json(self.checkpoints / f"{folder}.json")
+        (whole,) = packing.make_packs([self.plan.batches[i] for i in held], len(held))
+        empty = State(*(jnp.asarray(self._zeros(whole)) for _ in State._fields))
+        with Checkpointer(self.checkpoints / folder) as checkpointer:
+            found = checkpointer.restore_latest(
+                self._checkpoint(whole, empty, _Cost.none(pack.rounds))
+            )
+        if found is None:
+            return None
+        first, tree = found
+        print(f"synthesize: going on from iteration {first:,} of {pack.iterations:,}")
+        rows = [held.index(index) for index in pack.indices]
+        kept = {
+            name: [
+                leaf[row][: len(batch.slots)] for row, batch in zip(rows, pack.batches, strict=True)
+            ]
+            for name, leaf in tree["state"].items()
+        }
+        # Stacked anew, because the state is donated: it must not share memory with tree.
+        state = State(*(jnp.asarray(pack.stack(kept[name])) for name in State._fields))
+        share = len(rows) / len(held)  # of what several packs may go on from
+        seconds, compiling = tree["cost"]["seconds"], tree["cost"]["compile_seconds"]
+        return first, state, _Cost(share * seconds, share * compiling)
 
     def _checkpoint(self, pack: Pack, state: State, cost: _Cost) -> dict[str, Any]:
         """What is kept of a pack: none of its padding, which depends on the devices."""
@@ -292,6 +318,10 @@ class _Synthesis:
     def _initial_pixels(self, batch: ClassBatch) -> np.ndarray:
         """What a class batch begins as, uint8."""
         return initial_images(self.source, self.selection, self.image_size, batch.slots)
+
+    def _initial_stack(self, pack: Pack) -> np.ndarray:
+        """What a pack begins as: normalised, float32."""
+        return pack.stack([self._initial_images(batch) for batch in pack.batches])
 
     def _initial_images(self, batch: ClassBatch) -> np.ndarray:
         """The same normalised, float32."""
@@ -334,3 +364,6 @@ class _Synthesis:
             pixels = np.clip(normalised * self.std + self.mean, 0, 1)
             seconds = cost.seconds * share, float(cost.compile_seconds) * share
             self.finished.write(index, batch, pixels, *seconds)
+        folder = self._folder(pack)
+        folder.with_suffix(".json").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)

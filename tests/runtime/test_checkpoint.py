@@ -1,9 +1,13 @@
 """Checkpoints: what was saved comes back, the latest that is whole wins."""
 
+import types
+
 import jax.numpy as jnp
 import numpy as np
 
+from delt_jax.runtime import hosts
 from delt_jax.runtime.checkpoint import KEEP, Checkpointer
+from delt_jax.runtime.hosts import Hosts
 
 
 def tree(value):
@@ -48,3 +52,27 @@ def test_a_checkpoint_of_other_shapes_is_passed_over(tmp_path):
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, tree(1))
         assert checkpointer.restore_latest({"images": jnp.zeros((2, 4)), "t": np.int32(0)}) is None
+
+
+def test_a_run_on_one_host_goes_on_with_what_several_left_and_the_other_way_round(
+    tmp_path, monkeypatch, capsys
+):
+    one, two = Hosts(), types.SimpleNamespace(count=2, index=0)
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, tree(1))
+    monkeypatch.setattr(hosts, "current", lambda: two)
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.latest_step() == 1
+        step, restored = checkpointer.restore_latest(tree(0)) or (0, {})
+        assert (step, restored["t"]) == (1, 1), "read by a process of its own"
+        for later in (2, 3, 4):
+            checkpointer.save(later, tree(later))
+    assert len(list(tmp_path.rglob("*.safetensors"))) == KEEP
+    monkeypatch.setattr(hosts, "current", lambda: one)
+    with Checkpointer(tmp_path) as checkpointer:
+        step, restored = checkpointer.restore_latest(tree(0)) or (0, {})
+        assert step == 4
+        np.testing.assert_array_equal(restored["images"], np.full((2, 3), 4, np.float32))
+        checkpointer.save(5, tree(5))
+        assert checkpointer.latest_step() == 5
+    assert "cannot be read" not in capsys.readouterr().out

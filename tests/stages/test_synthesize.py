@@ -195,3 +195,29 @@ def test_a_selection_of_another_ipc_is_refused(tmp_path):
     config.ipc = 3
     with pytest.raises(InputError, match="2 images per class, expected ipc = 3"):
         synthesize.run(config, workdir)
+
+
+def test_a_pack_that_was_stopped_goes_on_in_packs_of_another_width(
+    tmp_path, finished, monkeypatch, capsys
+):
+    config, workdir = prepare(tmp_path)
+    config.synthesis.class_batches_per_device, config.synthesis.checkpoint_minutes = 2, 0.0
+    save, devices = synthesize.Checkpointer.save, jax.local_devices()[:1]
+
+    def save_and_stop(self, step, tree):
+        save(self, step, tree)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    with monkeypatch.context() as patch:
+        patch.setattr(synthesize.Checkpointer, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            synthesize.run(config, workdir)
+    config.synthesis.class_batches_per_device = 1
+    result = synthesize.run(config, workdir)
+    assert capsys.readouterr().out.count("going on from iteration 3 of 6") == 2
+    assert result.image_iterations == result.promised == finished[2].promised
+    difference = images_of(workdir).astype(int) - images_of(finished[1])
+    assert np.abs(difference).max() <= 1  # float32, rounded to 8 bits
+    assert not (workdir.synthesis / "checkpoints").exists()
