@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from delt_jax import pipeline
 from delt_jax.errors import InputError, Interrupted
-from delt_jax.report.summary import summary_table
+from delt_jax.report.summary import closing
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 
@@ -52,15 +52,7 @@ def main(argv: list[str]) -> None:
     crew.leave()
     if not crew.is_first:
         return
-    if workdir.results_json.exists():
-        print(f"\n{summary_table(workdir.read_json(workdir.results_json))}")
-    for label, path in (
-        ("images", workdir.distilled / "train"),
-        ("results", workdir.results_json),
-        ("report", workdir.report_html),
-    ):
-        if path.exists():
-            print(f"{label:8} {path}")
+    print(closing(workdir))
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -3,8 +3,8 @@
 import os
 import pathlib
 
-# Before jax is imported: eight devices on one CPU, for the tests that map over devices.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# Before jax is imported: four devices on one CPU, for the tests that map over devices.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads would spin against the other workers'
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from delt_jax.report.wording import duration
+from delt_jax.runtime.workdir import WorkDir
 
 
 def summary_table(results: dict[str, Any]) -> str:
@@ -78,3 +79,17 @@ def _cosine(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def closing(workdir: WorkDir) -> str:
+    """What a run says last: its table, where there are results, and where everything lies."""
+    lines = []
+    if workdir.results_json.exists():
+        lines += ["", summary_table(workdir.read_json(workdir.results_json))]
+    places = {
+        "images": workdir.distilled / "train",
+        "results": workdir.results_json,
+        "report": workdir.report_html,
+    }
+    lines += [f"{label:8} {path}" for label, path in places.items() if path.exists()]
+    return "\n".join(lines)

@@ -9,7 +9,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +18,7 @@ from delt_jax.errors import InputError, Interrupted
 
 BEAT_SECONDS = 2.0  # between two signs of life
 POLL_SECONDS = 0.2  # between two looks at the notes while waiting
+SEEN_SECONDS = 60.0  # until what another host wrote must be seen on a shared file system
 
 
 Item = TypeVar("Item")
@@ -152,6 +153,20 @@ class Hosts:
             if "NOT_FOUND" in str(error):
                 return None
             raise
+
+
+def seen(look: Callable[[], Item], is_whole: Callable[[Item], bool], what: str) -> Item:
+    """What `look` finds in the work directory, once it is whole: a shared file system may lag.
+
+    Raises:
+      TimeoutError: where it is not within a minute, naming `what`.
+    """
+    deadline = time.monotonic() + SEEN_SECONDS
+    while not is_whole(found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not all of it is there after {SEEN_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+    return found
 
 
 def _notes() -> Any:

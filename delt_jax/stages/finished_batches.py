@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import time
 from typing import Any
 
 import jax
@@ -17,8 +16,6 @@ from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.planning import Plan
-
-SEEN_SECONDS = 60.0  # until what another host wrote must be seen on a shared file system
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +56,11 @@ class FinishedBatches:
         Args:
           expected: how many there are; waits for those that other hosts wrote a moment ago.
         """
-        deadline = time.monotonic() + SEEN_SECONDS
-        while len(paths := sorted(self._folder.glob("*.json"))) < expected:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._folder}: {len(paths)} of {expected} class batches")
-            time.sleep(1)
+        paths = hosts.seen(
+            lambda: sorted(self._folder.glob("*.json")),
+            lambda found: len(found) >= expected,
+            f"{self._folder}, {expected} class batches",
+        )
         return {int(path.stem): self._workdir.read_json(path) for path in paths}
 
     def write(

@@ -9,7 +9,6 @@ import dataclasses
 import io
 import pathlib
 import shutil
-import time
 import zipfile
 from collections.abc import Sequence
 
@@ -19,10 +18,10 @@ from jaxtyping import Float, Int, Int64
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.pipeline import UNREADABLE, Batch
 from delt_jax.errors import InputError
+from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 
 FOLDER = "ranking.partial"
-SEEN_SECONDS = 60.0  # until what another host wrote must be seen on a shared file system
 
 
 @dataclasses.dataclass(eq=False)
@@ -137,12 +136,11 @@ def stretches(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 def read_whole(workdir: WorkDir, identity: str, total: int) -> list[Part]:
     """All parts of a ranking that every host has finished."""
-    deadline = time.monotonic() + SEEN_SECONDS
-    while left := missing(parts := read_parts(workdir, identity), total):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{workdir.path / FOLDER}: {len(left)} of {total} batches not there")
-        time.sleep(1)
-    return parts
+    return hosts.seen(
+        lambda: read_parts(workdir, identity),
+        lambda parts: not missing(parts, total),
+        f"{workdir.path / FOLDER}, {total} batches",
+    )
 
 
 def discard(workdir: WorkDir) -> None:

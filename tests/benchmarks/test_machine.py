@@ -32,5 +32,5 @@ def test_rates_count_work_over_time(monkeypatch):
 
 def test_the_machine_is_described():
     found = machine.describe("no_such_package")
-    assert found["platform"] == "cpu" and found["devices"] == 8
+    assert found["platform"] == "cpu" and found["devices"] == jax.local_device_count()
     assert found["versions"]["no_such_package"] is None

@@ -1,6 +1,10 @@
 """The arrangements of synthesis against one another, and the step's promises."""
 
 import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +20,7 @@ from delt_jax.models.convnet import ConvNet
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.stages import matching
 
+ROOT = pathlib.Path(__file__).parents[2]
 SIZE, CLASSES, IPC, BATCH = 8, 4, 3, 6  # two class batches of two classes
 MEAN, STD = 0.4, 0.25
 SCHEDULE = Schedule(ipc=IPC, iterations=6, round_iterations=2)
@@ -94,11 +99,11 @@ def test_a_pack_padded_with_ragged_and_empty_batches_equals_one_by_one(teacher):
     np.testing.assert_allclose(run(teacher, batch=5, width=4), alone, rtol=0, atol=1e-10)
 
 
-def test_one_device_equals_four(teacher):
-    if jax.device_count() < 4:
+def test_one_device_equals_several(teacher):
+    mesh = device_mesh(rounds.CLASS_BATCHES)
+    if mesh is None:
         pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=4")
-    mesh = device_mesh(rounds.CLASS_BATCHES, 4)
-    several = run(teacher, batch=3, width=4, mesh=mesh)
+    several = run(teacher, batch=3, width=mesh.size, mesh=mesh)
     np.testing.assert_allclose(several, run(teacher, batch=3), rtol=0, atol=1e-10)
 
 
@@ -230,3 +235,14 @@ def test_the_loop_over_devices_has_no_collective(teacher):
     assert "convolution" in text
     for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
         assert collective not in text
+
+
+def test_eight_devices_equal_one_without_a_collective():
+    command = [sys.executable, "-m", "pytest", "-q", __file__, "-p", "no:cacheprovider"]
+    command += ["-k", "equals_several or collective and not eight"]
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    done = subprocess.run(
+        command, env=environment | flags, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
