@@ -17,7 +17,6 @@ import pickle
 import sys
 import time
 import types
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,10 +24,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from benchmarks.torchvision_import import import_torchvision
 from delt_jax.errors import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_kept: list[object] = []  # a torch.library lives as long as its object
 
 
 class CifarBlock(torch.nn.Module):
@@ -88,7 +87,7 @@ def network(arch: str, state_dict: Mapping[str, np.ndarray]) -> torch.nn.Module:
     name, small = arch.removesuffix("_small"), arch.endswith("_small")
     if arch == "cifar_resnet20":
         model: Any = CifarResNet20(len(state_dict["linear.bias"]))
-    elif "resnet" in name and hasattr(models := _torchvision().models, name):
+    elif "resnet" in name and hasattr(models := import_torchvision().models, name):
         model = getattr(models, name)(num_classes=len(state_dict["fc.bias"]))
     else:
         raise InputError(f"--arch {arch}: expected cifar_resnet20 or one of torchvision's ResNets")
@@ -124,7 +123,7 @@ def load(checkout: pathlib.Path) -> tuple[Any, Any]:
         )
     if not torch.cuda.is_available():
         _stay_on_cpu()
-    _torchvision()
+    import_torchvision()
     _allow_posterize_to_nothing()
     sys.modules.setdefault("wandb", types.ModuleType("wandb"))
     argv, sys.argv = sys.argv, sys.argv[:1]
@@ -147,20 +146,6 @@ def _stay_on_cpu() -> None:
     )
     torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-
-
-def _torchvision() -> Any:
-    """torchvision, also one built for another torch: nothing here needs its operators."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return importlib.import_module("torchvision")
-        except RuntimeError:
-            library = torch.library.Library("torchvision", "DEF")
-            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _kept.append(library)
-            return importlib.import_module("torchvision")
 
 
 def _allow_posterize_to_nothing() -> None:
@@ -316,6 +301,6 @@ class _Views(torch.utils.data.Dataset):
 
 def _in_a_new_process(views: bytes) -> _Views:
     """The views in a worker, which first needs what stands in their way replaced, too."""
-    _torchvision()
+    import_torchvision()
     _allow_posterize_to_nothing()
     return _Views(**pickle.loads(views))

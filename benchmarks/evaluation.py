@@ -17,10 +17,7 @@ The images are noise and the weights random: times depend on neither.
 
 import argparse
 import dataclasses
-import json
 import os
-import pathlib
-import sys
 import time
 from typing import Any
 
@@ -28,12 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import figures, machine, tables, turns
+from benchmarks import command, figures, machine, tables, turns
 from benchmarks.turns import OURS, THEIRS
 from delt_jax.core import programs, training
 from delt_jax.core.augment.views import Statistics, StudentViews
 from delt_jax.data.specs import IMAGENET_MEAN, IMAGENET_STD
-from delt_jax.errors import InputError
 from delt_jax.models import registry, torch_weights
 
 STEP = "step"
@@ -180,25 +176,18 @@ def chosen_work(args: argparse.Namespace) -> Work:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="benchmarks.evaluation", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command.parser("evaluation", __doc__)
     flag = parser.add_argument
     flag("--work", choices=WORKS, default="cifar10", help="what is trained")
     flag("--arch", help="student's and teacher's, instead of the work's")
     flag("--size", type=int, help="side of the images in pixels, likewise")
     flag("--batch", type=int, help="images of a step, likewise")
     flag("--classes", type=int, help="of the labels, likewise")
-    flag("--dtype", choices=("float32", "bfloat16"), help="of our activations; theirs: float32")
-    flag("--reference", type=pathlib.Path, help="a clone of VILA-Lab/DELT to time beside")
     flag("--steps", type=int, default=20, help="of a turn")
     flag("--turns", type=int, default=5, help="of each side")
-    flag("--threads", type=int, default=os.cpu_count(), help="torch's; JAX takes all cores")
     flag(
         "--workers", type=int, help="of their loader; 0 on a CPU, else a process a core, at most 8"
     )
-    flag("--json", type=pathlib.Path, help="file for what was measured")
-    flag("--table", type=pathlib.Path, help="file for the table, which is printed too")
-    flag("--plot", type=pathlib.Path, help="file for a figure (.svg, .png); needs matplotlib")
     args = parser.parse_args(arguments)
     if args.workers is None:
         args.workers = 0 if jax.default_backend() == "cpu" else min(os.cpu_count() or 1, 8)
@@ -206,19 +195,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    args = parse()
-    try:
-        result = measure(args)
-        if args.json:
-            args.json.write_text(json.dumps(result, indent=2) + "\n")
-        text = tables.evaluation(result)
-        print(text)
-        if args.table:
-            args.table.write_text(text + "\n")
-        if args.plot:
-            figures.evaluation(result, args.plot)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    command.run(parse, measure, tables.evaluation, figures.evaluation)
 
 
 if __name__ == "__main__":

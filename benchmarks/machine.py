@@ -10,8 +10,6 @@ import pathlib
 import platform
 import resource
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,11 +17,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from delt_jax.models import registry
+from delt_jax.runtime.matrix_rate import best_seconds, matrix_rate
 
-SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # of the square matrices
 BYTES = {"cpu": 2**27, "gpu": 2**30, "tpu": 2**30}  # of the array that is passed over
-CALLS = 5  # in flight at once, so that their dispatch does not count
-REPEATS = 5  # of which the fastest counts: it is a ceiling that is looked for
 
 
 def describe(*packages: str) -> dict[str, Any]:
@@ -54,21 +50,6 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def matrix_rate(dtype: str, side: int | None = None) -> float:
-    """FLOP/s of a product of two square matrices: 2 side^3 operations.
-
-    Args:
-      dtype: of the matrices, "float32" or "bfloat16". On a GPU, jax's default precision lets
-        float32 run as TF32, here as in convolutions.
-      side: of the matrices; None: large enough for the device.
-    """
-    side = side or SIDE.get(jax.default_backend(), SIDE["cpu"])
-    # Random, as a GPU multiplies constants faster; of norm 1, so that products stay in range.
-    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype) / side**0.5
-    product = jax.jit(jnp.matmul)
-    return 2 * side**3 / _seconds(lambda value: product(value, matrix), matrix)
-
-
 def bandwidth(size: int | None = None) -> float:
     """Bytes per second of adding to a large float32 array in place: each is read and written.
 
@@ -77,20 +58,7 @@ def bandwidth(size: int | None = None) -> float:
     """
     size = size or BYTES.get(jax.default_backend(), BYTES["cpu"])
     add = jax.jit(lambda value: value + 1, donate_argnums=0)
-    return 2 * size / _seconds(add, jnp.zeros(size // 4, jnp.float32))
-
-
-def _seconds(call: Callable[[jax.Array], jax.Array], value: jax.Array) -> float:
-    """The best of some repeats; a call takes what the one before returned."""
-    value = jax.block_until_ready(call(value))  # compiled
-    best = float("inf")
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        for _ in range(CALLS):
-            value = call(value)
-        value.block_until_ready()
-        best = min(best, (time.perf_counter() - start) / CALLS)
-    return best
+    return 2 * size / best_seconds(add, jnp.zeros(size // 4, jnp.float32))
 
 
 def rates(dtype: str) -> dict[str, Any]:

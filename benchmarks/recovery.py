@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from benchmarks import turns
-from delt_jax.core import packing, rounds, schedule, synthesis
+from delt_jax.core import packing, programs, rounds, schedule, synthesis
 from delt_jax.data import specs
 from delt_jax.errors import InputError
 from delt_jax.models import registry, torch_weights
@@ -85,7 +85,7 @@ class Recovery:
         self.pixels = np.random.default_rng(0).uniform(0, 1, (work.images, work.size, work.size, 3))
         self.images = ((self.pixels - mean) / std).astype(np.float32)
         self._low, self._high = tuple(-mean / std), tuple((1 - mean) / std)
-        self.steps_per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
+        self.steps_per_call = programs.steps_per_call(STEPS_PER_CALL)
 
     def class_batch(self, plan: schedule.Schedule) -> schedule.ClassBatch:
         """The slots of one class batch, and when each joins."""
@@ -93,7 +93,7 @@ class Recovery:
 
     def program(self) -> rounds.Program:
         """The steps as the stage has them, with nothing compiled."""
-        dtype = None if self.work.dtype == "float32" else jnp.dtype(self.work.dtype)
+        dtype = programs.compute_dtype(self.work.dtype)
         method = synthesis.Method(
             forward=matching.matching_forward(self.module, dtype),
             objective=matching.matching_objective(

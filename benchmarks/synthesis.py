@@ -27,7 +27,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import subprocess
 import sys
@@ -39,7 +38,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import figures, machine, profiles, tables, turns
+from benchmarks import command, figures, machine, profiles, tables, turns
 from benchmarks.recovery import ALL, WORKS, Recovery, Work, our_side, short_plans, their_side
 from benchmarks.turns import OURS, THEIRS
 from delt_jax.core import schedule
@@ -289,15 +288,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         result["machine"]["torch_threads"] = args.threads
     for part in args.parts:
         result[part] = PARTS[part](recovery, args, result["rates"])
-        if args.json:
-            args.json.write_text(json.dumps(result, indent=2) + "\n")
+        command.write_json(result, args)
     return result
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="benchmarks.synthesis", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command.parser("synthesis", __doc__)
     flag = parser.add_argument
     flag("--work", choices=WORKS, default="cifar10", help="what is synthesised")
     flag("--arch", help="the teacher's, instead of the work's")
@@ -305,7 +302,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flag("--images", type=int, help="of a class batch, likewise")
     flag("--ipc", type=int, help="images per class, likewise")
     flag("--classes", type=int, help="logits of the teacher, likewise")
-    flag("--dtype", choices=("float32", "bfloat16"), help="of our activations; theirs: float32")
     flag("--parts", default="rounds", help="some of " + ", ".join(tables.PARTS))
     flag("--schedule", default="4000/500", help="iterations / iterations of a round")
     flag("--class-batches", type=int, default=1, help="of ours, side by side on each device")
@@ -313,14 +309,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flag("--try-devices", default="1,2,4", help="of the part devices")
     flag("--try-ipc", default="10,50,100", help="of the part ipc")
     flag("--fake-devices", type=int, default=0, help="make the CPU so many devices; 0: as found")
-    flag("--reference", type=pathlib.Path, help="a clone of VILA-Lab/DELT to time beside")
     flag("--weights", type=pathlib.Path, help="teacher's weights; otherwise random")
     flag("--steps", type=int, help="counted steps of each round and turn; 5 on a CPU, else 100")
     flag("--turns", type=int, default=3, help="of each side")
-    flag("--threads", type=int, default=os.cpu_count(), help="torch's; JAX takes all cores")
-    flag("--json", type=pathlib.Path, help="file for what was measured")
-    flag("--table", type=pathlib.Path, help="file for the tables, which are printed too")
-    flag("--plot", type=pathlib.Path, help="file for a figure (.svg, .png); needs matplotlib")
     args = parser.parse_args(arguments)
     args.parts = args.parts.split(",")
     for part in args.parts:
@@ -336,17 +327,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    try:
-        args = parse()
-        result = measure(args)
-        text = tables.synthesis(result)
-        print(text)
-        if args.table:
-            args.table.write_text(text + "\n")
-        if args.plot:
-            figures.synthesis(result, args.plot)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    command.run(parse, measure, tables.synthesis, figures.synthesis)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-
 from delt_jax import __version__
+from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.runtime import hosts
+from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import dry_run, preflight
+from delt_jax.stages.planning import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +96,16 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
       InputError: for an unknown stage, or whatever is wrong with the config.
     """
     _check_names(stages)
-    spec, plan = preflight.check(config)
-    devices = jax.local_devices()
-    count = hosts.current().count
-    where = "" if count == 1 else f" on each of {count} hosts"
+    return _announcement(config, workdir, stages, *preflight.check(config))
+
+
+def _announcement(
+    config: Any, workdir: WorkDir, stages: Sequence[str], spec: DatasetSpec, plan: Plan
+) -> str:
     return "\n".join(
         [
             f"delt_jax {__version__}: {spec.name}, {spec.num_classes} classes, IPC {config.ipc}",
-            f"  devices     {len(devices)} x {devices[0].device_kind}{where}",
+            f"  devices     {describe_devices()}",
             f"  workdir     {workdir.path}",
             f"  stages      {', '.join(name for name in NAMES if name in stages)}",
             f"  synthesize  {plan.describe()}",
@@ -116,8 +119,10 @@ def estimate(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
     Raises:
       InputError: as `announce`.
     """
-    announced = announce(config, workdir, stages)
-    return f"{announced}\n\n{dry_run.report(config, *preflight.check(config), stages)}"
+    _check_names(stages)
+    spec, plan = preflight.check(config)
+    announced = _announcement(config, workdir, stages, spec, plan)
+    return f"{announced}\n\n{dry_run.report(config, spec, plan, stages)}"
 
 
 def run(

@@ -11,7 +11,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads would spin against th
 
 import jax
 import pytest
-from torchvision_import import import_torchvision
+
+from benchmarks.torchvision_import import import_torchvision
 
 # Many tests run the same programs: compiled once, kept in pytest's own cache for the next time too.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

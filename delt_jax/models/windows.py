@@ -138,16 +138,18 @@ def max_pool(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x, side, stride, padding):
-    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    window, strides = (1, side, side, 1), (1, stride, stride, 1)
+    window, strides, pads = (1, side, side, 1), (1, stride, stride, 1), _around(padding)
     return lax.reduce_window(x, np.array(-np.inf, x.dtype), lax.max, window, strides, pads)
+
+
+def _around(padding):
+    return (0, 0), (padding, padding), (padding, padding), (0, 0)
 
 
 def _max_pool_forward(x, side, stride, padding):
     y: Array = _max_pool(x, side, stride, padding)  # pyright: ignore[reportAssignmentType]
     height, width = (stride * (count - 1) + 1 for count in y.shape[1:3])
-    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    padded = jnp.pad(x, pads, constant_values=-jnp.inf)
+    padded = jnp.pad(x, _around(padding), constant_values=-jnp.inf)
     winner = jnp.zeros(y.shape, jnp.int16)
     for tap in reversed(range(side**2)):
         i, j = divmod(tap, side)

@@ -52,8 +52,6 @@ class Checkpointer:
           like: a tree of the same structure with arrays or `jax.ShapeDtypeStruct`s; a checkpoint of
             other shapes is passed over.
         """
-        if not self._directory.is_dir():
-            return None
         shapes = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), like)
         for step, path in self._found():
             try:
@@ -68,7 +66,7 @@ class Checkpointer:
 
     def latest_step(self) -> int:
         """Step of the latest checkpoint, whole or not; 0 where there is none."""
-        return self._found()[0][0] if self._directory.is_dir() and self._found() else 0
+        return max((step for step, _ in self._found()), default=0)
 
     def close(self) -> None:
         """Waits for what is being written and lets go of the folder."""
@@ -84,6 +82,8 @@ class Checkpointer:
 
     def _found(self) -> list[tuple[int, pathlib.Path]]:
         """Step and path of every checkpoint, the latest first."""
+        if not self._directory.is_dir():
+            return []
         folders = [path for path in self._directory.iterdir() if path.name.isdecimal()]
         files = list(self._files.glob(f"[0-9]*{SUFFIX}"))
         return sorted(((int(path.stem), path) for path in [*folders, *files]), reverse=True)

@@ -20,7 +20,6 @@ BEAT_SECONDS = 2.0  # between two signs of life
 POLL_SECONDS = 0.2  # between two looks at the notes while waiting
 SEEN_SECONDS = 60.0  # until what another host wrote must be seen on a shared file system
 
-
 Item = TypeVar("Item")
 
 
@@ -48,8 +47,10 @@ class Hosts:
         return self.index == 0
 
     def dealt(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This host's share: every `count`-th item. Shares differ in size by one at most."""
-        return items[self.index :: self.count]
+        """This host's share: items that follow one another, as many as others have, or one more."""
+        size, more = divmod(len(items), self.count)
+        start = self.index * size + min(self.index, more)
+        return items[start : start + size + (self.index < more)]
 
     def agree(self, name: str, value: Any) -> Any:
         """What the first host thinks; of JSON. Others may have seen the shared folder later."""

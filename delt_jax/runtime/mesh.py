@@ -3,6 +3,8 @@
 import jax
 from jax.sharding import AxisType, Mesh
 
+from delt_jax.runtime import hosts
+
 
 def device_mesh(axis: str, devices: int = 0) -> Mesh | None:
     """A one-dimensional mesh over this host's first `devices` devices (0: all); None where one."""
@@ -10,3 +12,10 @@ def device_mesh(axis: str, devices: int = 0) -> Mesh | None:
     if len(found) == 1:
         return None
     return jax.make_mesh((len(found),), (axis,), axis_types=(AxisType.Auto,), devices=found)
+
+
+def describe_devices() -> str:
+    """What a run computes on, in words: `4 x TPU v4 on each of 2 hosts`."""
+    found, count = jax.local_devices(), hosts.current().count
+    where = f" on each of {count} hosts" if count > 1 else ""
+    return f"{len(found)} x {found[0].device_kind}{where}"

@@ -7,20 +7,19 @@ matrix product, takes seconds on this machine's first device.
 import dataclasses
 import functools
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from delt_jax.core import packing, rounds, synthesis
+from delt_jax.core import packing, programs, rounds
 from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.data.split_sizes import SPLIT_SIZES, SplitSizes
 from delt_jax.errors import InputError
 from delt_jax.models import cost, registry
 from delt_jax.runtime.device_table import MACHINES, UTILISATION, Machine
+from delt_jax.runtime.matrix_rate import matrix_rate
 from delt_jax.stages import estimate, matching, packing_width
 from delt_jax.stages.estimate import Holding, Task
 from delt_jax.stages.opening import open_split
@@ -69,9 +68,8 @@ def report(
     module = registry.create(config.teacher.arch, spec.num_classes, spec.image_size)
     shapes = registry.variable_shapes(module, spec.image_size)
     weights = cost.tree_bytes(shapes)
-    kept = cost.kept_for_gradient(
-        matching.matching_forward(module, _dtype(config)), shapes, spec.image_size
-    )
+    dtype = programs.compute_dtype(config.synthesis.compute_dtype)
+    kept = cost.kept_for_gradient(matching.matching_forward(module, dtype), shapes, spec.image_size)
     forward = forward_flops(config.teacher.arch)
     synthesises = bool(plan.image_iterations) and "synthesize" in stages
     here = measure_here(config, spec, plan) if measure and synthesises else None
@@ -170,13 +168,17 @@ def measure_here(config: Any, spec: DatasetSpec, plan: Plan) -> Measured:
     module = registry.create(config.teacher.arch, spec.num_classes, spec.image_size)
     variables = noise_variables(registry.variable_shapes(module, spec.image_size))
     program = rounds.Program(
-        _method(config, spec, module, variables), steps_per_call=1 if on_cpu else STEPS_PER_CALL
+        matching.method(
+            *(module, spec.image_size, variables),
+            *(statistics("dataset", spec), config.synthesis),
+        ),
+        steps_per_call=programs.steps_per_call(STEPS_PER_CALL),
     )
     run = packing_width.TrialRun(
         program, matching.prepared(variables), pack, spec.image_size, r, slots
     )
     run.step(1)  # compiles
-    return Measured(slots, run.rate(), matrix_rate(on_cpu))
+    return Measured(slots, run.rate(), matrix_rate("float32" if on_cpu else "bfloat16"))
 
 
 def noise_variables(shapes: Any) -> Any:
@@ -192,43 +194,6 @@ def noise_variables(shapes: Any) -> Any:
         return np.full(shape.shape, name in ("scale", "var"), np.float32)
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)
-
-
-def _method(config: Any, spec: DatasetSpec, module: Any, variables: Any) -> synthesis.Method:
-    options = config.synthesis
-    mean, std = statistics("dataset", spec)
-    return synthesis.Method(
-        forward=matching.matching_forward(module, _dtype(config)),
-        objective=matching.matching_objective(
-            *(module, spec.image_size, variables),
-            *(options.bn_weight, options.first_bn_multiplier),
-        ),
-        draw_view=synthesis.view_drawer(
-            *(spec.image_size, options.max_crop, options.flip),
-            *(options.jitter, options.view_per_image),
-        ),
-        low=tuple(-m / s for m, s in zip(mean, std, strict=True)),
-        high=tuple((1 - m) / s for m, s in zip(mean, std, strict=True)),
-    )
-
-
-def _dtype(config: Any) -> Any:
-    name = config.synthesis.compute_dtype
-    return None if name == "float32" else jnp.dtype(name)
-
-
-def matrix_rate(on_cpu: bool) -> float:
-    """FLOP/s of the product of two square matrices, the best of three."""
-    side, dtype = (1024, jnp.float32) if on_cpu else (8192, jnp.bfloat16)
-    left = jnp.ones((side, side), dtype)
-    product = jax.jit(jnp.dot)
-    product(left, left).block_until_ready()
-    best = math.inf
-    for _ in range(3):
-        start = time.monotonic()
-        product(left, left).block_until_ready()
-        best = min(best, time.monotonic() - start)
-    return 2 * side**3 / best
 
 
 # Words.

@@ -1,7 +1,6 @@
 """evaluate: students trained on the distilled images, and on real ones for comparison, tested."""
 
 import dataclasses
-import functools
 import itertools
 import pathlib
 import shutil
@@ -128,22 +127,8 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     if crew.is_first:
         diversity = _measure_diversity(sets, options.seeds, teacher)
         workdir.write_json(workdir.evaluation / "diversity.json", diversity)
-    jobs: list[_Job] = []
     asked: Any = itertools.product(students, sets, options.seeds)
-    for student, name, seed in asked:
-        identity = fingerprint(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "student": student,
-                "seed": seed,
-                "protocol": dataclasses.asdict(protocols[student]),
-                "teacher": teacher_hash,
-                "data": spec.name,
-            },
-            sets[name](seed).images,
-            test.labels,
-        )
-        jobs.append(_Job(student, name, seed, identity))
+    jobs = [_Job(*job) for job in asked]
     # Hosts train students of their own, on all of their devices; so none waits for the others.
     own = crew.dealt(jobs)
     with Progress(sum(protocols[job.student].epochs for job in own), "evaluating", "epochs") as bar:
@@ -152,7 +137,20 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
             if trainer is None or trainer.student != job.student:
                 protocol = protocols[job.student]
                 trainer = StudentTrainer(job.student, teacher, protocol, spec.image_size)
-            _evaluate(trainer, job, sets[job.set](job.seed), test, workdir, bar)
+            training_set = sets[job.set](job.seed)
+            identity = fingerprint(
+                {
+                    "schema_version": SCHEMA_VERSION,
+                    "student": job.student,
+                    "seed": job.seed,
+                    "protocol": dataclasses.asdict(trainer.protocol),
+                    "teacher": teacher_hash,
+                    "data": spec.name,
+                },
+                training_set.images,
+                test.labels,
+            )
+            _evaluate(trainer, job, training_set, test, identity, workdir, bar)
             crew.check()
     crew.wait("students")
     if crew.is_first:
@@ -164,12 +162,11 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A student to train: architecture, set, seed, and a hash of all that its result depends on."""
+    """A student to train: its architecture, its set and its seed."""
 
     student: str
     set: str
     seed: int
-    identity: str
 
     def path(self, workdir: WorkDir) -> pathlib.Path:
         """Where its result is."""
@@ -181,23 +178,24 @@ def _evaluate(
     job: _Job,
     training_set: TrainingSet,
     test: CroppedImages,
+    identity: str,
     workdir: WorkDir,
     bar: Progress,
 ) -> None:
     """Trains and tests one student, unless its file is there and was made from the same inputs."""
     path = job.path(workdir)
-    if path.exists() and workdir.read_json(path).get("fingerprint") == job.identity:
+    if path.exists() and workdir.read_json(path).get("fingerprint") == identity:
         bar.advance(trainer.protocol.epochs)
         return
     trained = trainer.train(
         training_set.images,
         job.seed,
         test,
-        workdir.evaluation / f".{path.stem}-{job.identity[:12]}",
+        workdir.evaluation / f".{path.stem}-{identity[:12]}",
         _reporter(MetricsLog(workdir.metrics_jsonl), bar, job.set, trainer, job.seed),
     )
     record = _as_record(trained, job.set, trainer, job.seed, training_set)
-    record |= {"class_names": test.class_names, "fingerprint": job.identity}
+    record |= {"class_names": test.class_names, "fingerprint": identity}
     workdir.write_json(path, record)
     for checkpoints in workdir.evaluation.glob(f".{path.stem}-*"):
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -271,7 +269,6 @@ def _open_sets(
             left_out = {name for name, _ in unreadable.read(workdir)}
             readable = np.asarray([name not in left_out for name in source.names])
 
-            @functools.cache
             def draw(seed: int) -> TrainingSet:
                 indices = selection_indices(source, unranked, "random", ipc, seed, among=readable)
                 return real(Selection(indices, unranked[indices]))

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 
 from delt_jax.core.schedule import ClassBatch
@@ -14,6 +13,7 @@ from delt_jax.export.image_folder import write_images
 from delt_jax.export.manifest import ImageRecord, write_manifest
 from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
+from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.planning import Plan
 
@@ -110,31 +110,38 @@ class FinishedBatches:
             )
         ]
 
-    def result(self, plan: Plan) -> SynthesizeResult:
-        """What a finished synthesis did."""
-        entries = self.entries(len(plan.batches)).values()
-        seconds = collections.Counter()
-        for entry in entries:
-            seconds[entry["host"]] += sum(entry["seconds_by_round"]) + entry["seconds_compile"]
-        return SynthesizeResult(
-            sum(entry["image_iterations"] for entry in entries),
-            plan.image_iterations,
-            plan.constant_image_iterations,
-            max(seconds.values()),
-        )
-
-    def write_manifest(
+    def finish(
         self, plan: Plan, network: Network, statistics: tuple[np.ndarray, np.ndarray]
-    ) -> None:
-        """Manifest and schedule.json of a finished synthesis.
+    ) -> SynthesizeResult:
+        """What a finished synthesis did; the first host writes its manifest and schedule.json.
 
         Args:
           plan: what was promised.
           network: the teacher.
           statistics: (mean, std) that the images were normalised with.
         """
-        config, result = self._config, self.result(plan)
-        entries = list(self.entries().values())
+        entries = list(self.entries(len(plan.batches)).values())
+        seconds = collections.Counter()
+        for entry in entries:
+            seconds[entry["host"]] += sum(entry["seconds_by_round"]) + entry["seconds_compile"]
+        result = SynthesizeResult(
+            sum(entry["image_iterations"] for entry in entries),
+            plan.image_iterations,
+            plan.constant_image_iterations,
+            max(seconds.values()),
+        )
+        if hosts.current().is_first:
+            self._write_manifest(entries, network, statistics)
+            self._write_schedule(entries, plan, result)
+        return result
+
+    def _write_manifest(
+        self,
+        entries: list[dict[str, Any]],
+        network: Network,
+        statistics: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        config = self._config
         records = [ImageRecord(**record) for entry in entries for record in entry["records"]]
         header = {
             "method": self._method_name(),
@@ -146,21 +153,23 @@ class FinishedBatches:
             "synthesis": config.synthesis.to_dict(),
         }
         write_manifest(self._workdir.distilled, records, header)
+
+    def _write_schedule(
+        self, entries: list[dict[str, Any]], plan: Plan, result: SynthesizeResult
+    ) -> None:
         by_round = np.zeros(max(one.rounds for one in plan.batches))
         for entry in entries:
             by_round[: len(entry["seconds_by_round"])] += entry["seconds_by_round"]
         iterations = plan.batches[0].round_iterations * len(plan.batches)
-        devices, count = jax.local_devices(), hosts.current().count
-        where = f" on each of {count} hosts" if count > 1 else ""
         self._workdir.write_json(
             self._workdir.schedule_json,
             {
-                **plan.as_record(config.synthesis),
+                **plan.as_record(self._config.synthesis),
                 "image_iterations_done": result.image_iterations,
                 "seconds": result.seconds,
                 "seconds_compile": sum(entry["seconds_compile"] for entry in entries),
                 "seconds_per_iteration_by_round": (by_round / iterations).tolist(),
-                "device": f"{len(devices)} x {devices[0].device_kind}{where}",
+                "device": describe_devices(),
             },
         )
 

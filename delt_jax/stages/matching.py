@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from delt_jax.core import objectives
+from delt_jax.core import objectives, programs, synthesis
 from delt_jax.core.objectives import ImageMoments, Objective, Path
 from delt_jax.core.synthesis import Forward, Variables
+from delt_jax.data.specs import Channels
 from delt_jax.models import registry, windows
 
 
@@ -20,6 +21,40 @@ def prepared(variables: Variables) -> Variables:
     On CPU, XLA would turn every kernel round anew at each step.
     """
     return windows.with_adjoints(variables) if jax.default_backend() == "cpu" else variables
+
+
+def method(
+    module: nn.Module,
+    image_size: int,
+    variables: Variables,
+    statistics: tuple[Channels, Channels],
+    options: Any,
+) -> synthesis.Method:
+    """The parts of a step, as a config says.
+
+    Args:
+      module: of the teacher, from `delt_jax.models.registry.create`.
+      image_size: side of its images in pixels.
+      variables: `{"params": ..., "batch_stats": ...}`.
+      statistics: (mean, std) that images are normalised with.
+      options: `config.synthesis`.
+    """
+    channels = list(zip(*statistics, strict=True))
+    return synthesis.Method(
+        forward=matching_forward(module, programs.compute_dtype(options.compute_dtype)),
+        objective=matching_objective(
+            module, image_size, variables, options.bn_weight, options.first_bn_multiplier
+        ),
+        draw_view=synthesis.view_drawer(
+            image_size, options.max_crop, options.flip, options.jitter, options.view_per_image
+        ),
+        low=tuple(-mean / std for mean, std in channels),
+        high=tuple((1 - mean) / std for mean, std in channels),
+        adam=synthesis.Adam(
+            options.beta1, options.beta2, options.epsilon, options.fresh_bias_correction
+        ),
+        departed_drift=options.departed_drift,
+    )
 
 
 def matching_forward(module: nn.Module, compute_dtype: jnp.dtype | None = None) -> Forward:

@@ -95,7 +95,7 @@ def rank(
     done = len(source) - int(sizes[left].sum())
     if done and crew.is_first:
         print(f"ranking: going on from image {done:,} of {len(source):,}")
-    own = np.array_split(left, crew.count)[crew.index].tolist()
+    own = crew.dealt(left)
     score = scorer(teacher, channels, image_size, batch_size, mesh)
     with Progress(len(source), "ranking", unit="images", done=done) as bar:
         for first, stop in partial_ranking.stretches(own):

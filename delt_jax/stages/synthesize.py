@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from delt_jax.core import packing, rounds, synthesis
+from delt_jax.core import packing, programs, rounds, synthesis
 from delt_jax.core import schedule as sched
 from delt_jax.core.packing import Pack
 from delt_jax.core.schedule import ClassBatch
@@ -85,13 +85,11 @@ class _Synthesis:
                 f"ipc = {config.ipc}"
             )
         self.plan: Plan = make_plan(config, len(self.source.class_names))
-        mean, std = specs.statistics(
+        self.statistics = specs.statistics(
             self.options.statistics, spec, (self.network.mean, self.network.std)
         )
         self.variables = matching.prepared(self.network.variables)
-        self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        self.low = tuple(-m / s for m, s in zip(mean, std, strict=True))
-        self.high = tuple((1 - m) / s for m, s in zip(mean, std, strict=True))
+        self.mean, self.std = (np.asarray(values, np.float32) for values in self.statistics)
         self.finished = FinishedBatches(config, workdir, self.source, self.selection)
         self.checkpoints = workdir.synthesis / "checkpoints"
         self.metrics = MetricsLog(workdir.metrics_jsonl)
@@ -99,8 +97,7 @@ class _Synthesis:
     def run(self) -> SynthesizeResult:
         plan, crew = self.plan, hosts.current()
         under_way, untouched = crew.agree("class batches", self._remaining())
-        shares = np.array_split(untouched, crew.count)  # as even as can be
-        own = [*crew.dealt(under_way), ("", shares[crew.index].tolist())]
+        own = [*crew.dealt(under_way), ("", crew.dealt(untouched))]
         own = [(folder, indices) for folder, indices in own if indices]
         if plan.schedule.iterations:
             if own:
@@ -111,9 +108,8 @@ class _Synthesis:
                     batch = plan.batches[index]
                     self.finished.write(index, batch, self._initial_pixels(batch))
         crew.wait("class batches done")
-        result = self.finished.result(plan)
+        result = self.finished.finish(plan, self.network, (self.mean, self.std))
         if crew.is_first:
-            self.finished.write_manifest(plan, self.network, (self.mean, self.std))
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         return result
 
@@ -141,7 +137,17 @@ class _Synthesis:
         plan, crew = self.plan, hosts.current()
         mesh = device_mesh(rounds.CLASS_BATCHES)
         devices = mesh.size if mesh else 1
-        program = rounds.Program(self._method(), mesh, self._steps_per_call())
+        program = rounds.Program(
+            matching.method(
+                self.network.module,
+                self.image_size,
+                self.network.variables,
+                self.statistics,
+                self.options,
+            ),
+            mesh,
+            self.options.steps_per_call or programs.steps_per_call(STEPS_PER_CALL),
+        )
         width = devices * packing_width.choose(
             self.options.class_batches_per_device,
             program,
@@ -182,38 +188,6 @@ class _Synthesis:
                 written = files.submit(self._store, pack, *finished)
             if written:
                 written.result()
-
-    def _method(self) -> synthesis.Method:
-        options, network = self.options, self.network
-        dtype = None if options.compute_dtype == "float32" else jnp.dtype(options.compute_dtype)
-        return synthesis.Method(
-            forward=matching.matching_forward(network.module, dtype),
-            objective=matching.matching_objective(
-                network.module,
-                self.image_size,
-                network.variables,
-                options.bn_weight,
-                options.first_bn_multiplier,
-            ),
-            draw_view=synthesis.view_drawer(
-                self.image_size,
-                options.max_crop,
-                options.flip,
-                options.jitter,
-                options.view_per_image,
-            ),
-            low=self.low,
-            high=self.high,
-            adam=synthesis.Adam(
-                options.beta1, options.beta2, options.epsilon, options.fresh_bias_correction
-            ),
-            departed_drift=options.departed_drift,
-        )
-
-    def _steps_per_call(self) -> int:
-        if self.options.steps_per_call:
-            return self.options.steps_per_call
-        return 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
 
     def _run_pack(
         self,

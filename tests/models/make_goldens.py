@@ -10,7 +10,8 @@ sys.path[:0] = [str(pathlib.Path(__file__).parents[up]) for up in (0, 1, 2)]
 # pytest puts these folders on the path; this script has to.
 from parity import GOLDENS, SIDES, summarise  # noqa: E402
 from torch_networks import theirs  # noqa: E402
-from torchvision_import import import_torchvision  # noqa: E402
+
+from benchmarks.torchvision_import import import_torchvision  # noqa: E402
 
 
 def main(archs: list[str]) -> None:
