@@ -49,7 +49,7 @@ def render(
     rounds = max([rounds, *(image.join_round + 1 for image in record.images)])
     students = summary["students"]
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             title=_title(summary),
@@ -80,7 +80,8 @@ def render(
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates, with the filters that they use."""
     loader = jinja2.PackageLoader("delt_jax.report")
     environment = jinja2.Environment(
         loader=loader,
