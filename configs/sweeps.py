@@ -317,7 +317,7 @@ def _paper(arg, data, family, ipc, method):
         number = cell[("delt", "rded").index(method)]
         return {} if number is None else {"teacher": Paper(number, "table 1")}
     number = ABLATIONS.get((data, ipc, method)) if family == "resnet18" else None
-    return {} if number is None else {"teacher": Paper(number, "ablation")}
+    return {} if number is None else {"teacher": Paper(number, "ablation of EarlyLate")}
 
 
 def _top1_claims(first, second):
@@ -325,7 +325,8 @@ def _top1_claims(first, second):
     claims = []
     for student in first.paper.keys() & second.paper.keys():
         ours, theirs = first.paper[student], second.paper[student]
-        source = f"{ours.source}: {{}} against {{}}"
+        sources = " and ".join(dict.fromkeys((ours.source, theirs.source)))
+        source = f"{sources}: {{}} against {{}}"
         if ours.top1 > theirs.top1:
             source = source.format(ours.top1, theirs.top1)
             claims.append(Claim(first.name, second.name, "top1", source, student))
