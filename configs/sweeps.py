@@ -60,9 +60,9 @@ CONVNET_SIZES = {
 SINGLE_ITERATIONS = {("cifar10", "resnet101"): 3000, ("imagenette", "mobilenet_v2"): 2000}
 # Ablations, ResNet-18: (config, IPC, method) -> top-1.
 ABLATIONS = {
-    ("imagenet", 10, "early_only"): 43.5,  # CDA with real images to start from
-    ("tiny_imagenet", 10, "early_only"): 42.2,
-    ("cifar10", 10, "early_only"): 39.4,
+    ("imagenet", 10, "cda_real"): 43.5,  # CDA with real images to start from
+    ("tiny_imagenet", 10, "cda_real"): 42.2,
+    ("cifar10", 10, "cda_real"): 39.4,
     ("imagenet", 50, "sre2l"): 46.8,  # from noise, as they were published
     ("imagenet", 50, "sre2l_early_late"): 53.4,
     ("imagenet", 50, "cda"): 53.5,
@@ -186,20 +186,25 @@ def iterations(arg):
 
 
 def init(arg):
-    """EarlyLate from noise, on SRe2L and on CDA, and from real images, with and without."""
+    """EarlyLate from noise, on SRe2L and on CDA; and DELT beside CDA from real images."""
     arg = _parse(arg, data="imagenet", ipc=50)
     family = _family(arg.data, arg.teacher)
     pairs = (
         ("sre2l", "sre2l_early_late"),
         ("cda", "cda_early_late"),
-        ("early_only", "delt"),
+        ("cda_real", "delt"),
     )
     points, claims = [], []
     for names in pairs:
         pair = []
         for name in names:
-            overrides = {"synthesis.early_late": True} if name.endswith("_early_late") else {}
-            config = _config(arg, arg.data, arg.ipc, name.removesuffix("_early_late"))
+            method, _, variant = name.partition("_")
+            overrides = {
+                "": {},
+                "early_late": {"synthesis.early_late": True},
+                "real": {"synthesis.initial": "real"},
+            }[variant]
+            config = _config(arg, arg.data, arg.ipc, method)
             pair.append(
                 Point(name, config, overrides, _paper(arg, arg.data, family, arg.ipc, name))
             )
@@ -339,6 +344,8 @@ def _top1_claims(first, second):
 def _expectation(other):
     if other in ("selected", "random"):
         return "not in the paper: distilled images should be worth more than real ones"
+    if other == "early_only":
+        return "the aim of EarlyLate"
     return "the paper's order of methods"
 
 

@@ -17,11 +17,12 @@ from delt_jax.report.timeline import THUMBNAIL, Timeline, build_timeline
 
 _NAMES = {
     "delt": "DELT",
-    "constant": "Constant iterations",
+    "early_only": "EarlyOnly (constant iterations)",
     "cda": "CDA",
     "sre2l": "SRe2L",
     "rded": "RDED",
-    "selection": "Selected images",
+    "selected": "Selected images",
+    "random": "Random images",
 }
 
 

@@ -10,10 +10,23 @@ from ml_collections import ConfigDict, config_flags
 from delt_jax.errors import InputError
 
 
+def method_as_argument(argv: Sequence[str]) -> list[str]:
+    """`--config.method=NAME` as the argument `method=NAME` of the config's file.
+
+    A method is a set of overrides, so it is applied before those of the command line.
+    """
+    chosen = [word.partition("=")[2] for word in argv if word.startswith("--config.method=")]
+    rest = [word for word in argv if not word.startswith("--config.method=")]
+    for place, word in enumerate(rest):
+        if chosen and word.startswith("--config="):
+            rest[place] = f"{word}{',' if ':' in word else ':'}method={chosen[-1]}"
+    return rest
+
+
 def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """`values(argv)`, with ml_collections' account of a mistake brought down to its point."""
     try:
-        return values(list(argv))
+        return values(method_as_argument(argv))
     except flags.Error as error:  # an error in get_config() comes as the text of its traceback
         last = str(error).strip().splitlines()[-1]
         raise InputError(last.rpartition("InputError: ")[2]) from error

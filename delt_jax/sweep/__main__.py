@@ -31,6 +31,8 @@ def parse(argv: list[str]) -> list[str]:
     """Flags of the sweep; those of configs are set aside for the points."""
     _passed_on[:] = [argument for argument in argv if argument.startswith("--config.")]
     for argument in _passed_on:
+        if argument.startswith("--config.method="):
+            raise InputError(f"{argument}: each point has its method; expected it in --sweep")
         if "=" not in argument:
             raise InputError(f"{argument}: got no value, expected {argument}=VALUE")
     return parse_flags([argument for argument in argv if argument not in _passed_on])

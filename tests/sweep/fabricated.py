@@ -13,7 +13,7 @@ from delt_jax.sweep.points import Claim, Paper, Point, Sweep
 SEEDS = ("3407", "4663", "2897")
 
 
-def make_sweep(names=("delt", "constant", "rded"), students=None):
+def make_sweep(names=("delt", "early_only", "rded"), students=None):
     paper = {"delt": Paper(43.0, "table 1"), "rded": Paper(37.1, "table 1")}
     overrides = {"evaluate.students": students} if students else {}
     points = [

@@ -29,14 +29,14 @@ def test_the_table(collected):
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         "| delt | conv3_w32 | 43.0 +- 1.0 (3) | 44.0 +- 1.0 | 20.2 +- 0.5 | 0.900 | 255,000 | "
         "1,234 | 43 (table 1) | +0.0 |",
-        "| constant | conv3_w32 | 43.0 +- 0.5 (3) | 44.0 +- 0.5 | - | 0.950 | 400,000 | "
+        "| early_only | conv3_w32 | 43.0 +- 0.5 (3) | 44.0 +- 0.5 | - | 0.950 | 400,000 | "
         "1,234 | - | - |",
         "| rded (not done) | conv3_w32 | - | - | - | - | - | - | 37.1 (table 1) | - |",
         "",
         "| ordering | here | difference | 95 % interval | who says so |",
         "| --- | --- | --- | --- | --- |",
-        "| top-1 of delt above constant | not shown | +0.0 | -2.1 to +2.1 | the paper |",
-        "| cosine of delt below constant | holds | -0.050 | -0.053 to -0.047 | the paper |",
+        "| top-1 of delt above early_only | not shown | +0.0 | -2.1 to +2.1 | the paper |",
+        "| cosine of delt below early_only | holds | -0.050 | -0.053 to -0.047 | the paper |",
         "| top-1 of delt above rded | unknown | - | - | the paper |",
         "| cosine of delt below rded | unknown | - | - | the paper |",
     ]
@@ -73,7 +73,7 @@ def test_the_csv_is_unrounded(collected):
     _, folder = collected
     with (folder / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["point"] for row in rows] == ["delt", "constant", "rded"]
+    assert [row["point"] for row in rows] == ["delt", "early_only", "rded"]
     assert rows[0]["hard_labels_mean"] == "20.25"
     assert (rows[2]["top1_mean"], rows[2]["paper"]) == ("", "37.1")
 
@@ -89,7 +89,7 @@ def test_the_page_is_whole_and_needs_nothing_else(collected):
             target = attributes.get(name) or "#"
             if not target.startswith(("data:", "#")):
                 links.append(target)
-    assert links == ["delt/report.html", "constant/report.html"] * 2
+    assert links == ["delt/report.html", "early_only/report.html"] * 2
     assert re.findall(r"url\((?!#)", text) == []
     assert page.named("script") == []
     assert "prefers-color-scheme: dark" in text
@@ -107,8 +107,8 @@ def test_the_page_says_which_orderings_hold(collected):
     _, folder = collected
     text = " ".join(Page((folder / "report.html").read_text(encoding="utf-8")).text.split())
     assert "4 orderings tested." in text
-    assert "Hold here (1): cosine of delt below constant." in text
-    assert "Not shown either way (1): top-1 of delt above constant." in text
+    assert "Hold here (1): cosine of delt below early_only." in text
+    assert "Not shown either way (1): top-1 of delt above early_only." in text
     assert "for want of results or of seeds (2): top-1 of delt above rded; cosine" in text
     assert "Reversed" not in text
 

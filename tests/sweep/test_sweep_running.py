@@ -46,9 +46,9 @@ def test_a_failed_point_is_named_and_the_sweep_goes_on(steps, capfd):
     )
     assert failures == {"delt": "error: no such file"}
     assert said[1] == "point 1 of 2, delt: failed (exit code 2): error: no such file"
-    assert said[2].startswith("point 2 of 2, constant: begins, ")
+    assert said[2].startswith("point 2 of 2, early_only: begins, ")
     assert said[2].endswith(" left")
-    assert said[3].startswith("point 2 of 2, constant: done in ")
+    assert said[3].startswith("point 2 of 2, early_only: done in ")
     assert capfd.readouterr().out.splitlines() == ["one", "error: no such file", "two", "end"]
     log = steps[1].workdir.path / running.LOG
     assert log.read_text() == "two\nend\n"
