@@ -244,7 +244,7 @@ def selection(arg):
 def students(arg):
     """One distilled set of each method, students of several architectures."""
     arg = _parse(arg, data="imagenet", ipc=10, students="", methods="delt+rded")
-    default = "teacher+conv3_w32" if arg.data == "digits" or arg.smoke else "+".join(STUDENTS)
+    default = "teacher+conv3" if arg.data == "digits" or arg.smoke else "+".join(STUDENTS)
     if arg.data in SMALL and arg.data != "digits" and not arg.smoke:
         default = "+".join(SMALL_STUDENTS)
     names = tuple((arg.students or default).split("+"))

@@ -41,5 +41,5 @@ def sentence(claim: dict[str, Any], several_students: bool = False) -> str:
     """A claim of sweep.json in words, without its verdict."""
     if claim["measure"] == "cosine":
         return f"cosine of {claim['better']} below {claim['worse']}"
-    whose = f" of {claim['student']}" if several_students else ""
-    return f"top-1{whose} of {claim['better']} above {claim['worse']}"
+    whose = f" with {claim['student']}" if several_students else ""
+    return f"top-1 of {claim['better']} above {claim['worse']}{whose}"

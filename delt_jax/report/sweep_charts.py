@@ -26,9 +26,9 @@ class CostMark:
 
 @dataclasses.dataclass(frozen=True)
 class CostPlot:
-    """Top-1 of the first student over image-iterations."""
+    """Top-1 of one student on one data set, over image-iterations."""
 
-    student: str
+    title: str
     cost: Axis
     values: Axis
     marks: tuple[CostMark, ...]
@@ -77,20 +77,26 @@ def cosine_plot(sweep: dict[str, Any]) -> DotPlot | None:
     return DotPlot(scale, (DotGroup("", tuple(dots)),), None)
 
 
-def cost_plot(sweep: dict[str, Any]) -> CostPlot | None:
-    """Top-1 over image-iterations, of the first student that any point has."""
-    measured = [
-        (point, row)
-        for point, row in table_rows(sweep)
-        if row["n"] and point["image_iterations"] is not None
+def cost_plots(sweep: dict[str, Any]) -> list[CostPlot]:
+    """Top-1 over image-iterations, a figure for each student on each data set.
+
+    There is none where fewer than two points were measured, or none has a synthesis.
+    """
+    groups: dict[tuple[str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for point, row in table_rows(sweep):
+        if row["n"] and point["image_iterations"] is not None:
+            groups.setdefault((point["data"]["name"], row["student"]), []).append((point, row))
+    return [
+        _cost_plot(data, student, pairs)
+        for (data, student), pairs in groups.items()
+        if len(pairs) > 1 and any(point["image_iterations"] for point, _ in pairs)
     ]
-    if not measured:
-        return None
-    student = measured[0][1]["student"]
-    measured = [(point, row) for point, row in measured if row["student"] == student]
+
+
+def _cost_plot(
+    data: str, student: str, measured: Sequence[tuple[dict[str, Any], dict[str, Any]]]
+) -> CostPlot:
     costs = [point["image_iterations"] for point, _ in measured]
-    if len(measured) < 2 or max(costs) == 0:
-        return None
     edges = [
         row["top1_mean"] + sign * (row["top1_std"] or 0.0)
         for _, row in measured
@@ -110,7 +116,7 @@ def cost_plot(sweep: dict[str, Any]) -> CostPlot | None:
         low, high = (None, None) if std is None else (at(mean - std), at(mean + std))
         x = cost.at(point["image_iterations"])
         marks.append(CostMark(point["name"], x, y, low, high, label_y))
-    return CostPlot(student, cost, values, tuple(marks))
+    return CostPlot(f"{student} on {data}", cost, values, tuple(marks))
 
 
 def spread_labels(xs: Sequence[float], ys: Sequence[float]) -> list[float]:

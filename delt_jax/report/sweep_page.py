@@ -49,7 +49,7 @@ def render(sweep: dict[str, Any], strips: Mapping[str, Sequence[Thumbnail]]) -> 
             sentence=lambda claim: orderings.sentence(claim, several),
             top1=sweep_charts.top1_plot(sweep),
             cosine=sweep_charts.cosine_plot(sweep),
-            cost=sweep_charts.cost_plot(sweep),
+            costs=sweep_charts.cost_plots(sweep),
             cost_height=sweep_charts.COST_HEIGHT,
             strips=strips,
             colours=join_round_colours(2),

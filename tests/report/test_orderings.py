@@ -35,7 +35,7 @@ def claim(measure, verdict, student="conv3"):
 def test_words():
     assert sentence(claim("cosine", "")) == "cosine of a below b"
     assert sentence(claim("top1", "")) == "top-1 of a above b"
-    assert sentence(claim("top1", ""), True) == "top-1 of conv3 of a above b"
+    assert sentence(claim("top1", ""), True) == "top-1 of a above b with conv3"
     assert findings([claim("top1", "does not hold")]) == [
         "1 ordering tested.",
         "Reversed here (1): top-1 of a above b.",

@@ -37,8 +37,10 @@ def make_steps(folder, sweep=None):
     return plan(sweep or make_sweep(), folder)
 
 
-def finish(step, top1=(35.0, 36.0, 37.0), cosine=0.93, iterations=255_000, hard=None, names="0123"):
-    """Leaves what a run leaves: its config, record, results, diversity and a few images."""
+def finish(
+    step, top1=(35.0, 36.0, 37.0), cosine=0.93, iterations=255_000, hard=None, names="0123", more=()
+):
+    """Leaves what a run leaves, a few images among it; `more` students fare alike."""
     workdir = step.workdir
     workdir.write_json(workdir.config_json, json.loads(json.dumps(step.config.to_dict())))
     os.utime(workdir.config_json, (1, 1))
@@ -54,7 +56,7 @@ def finish(step, top1=(35.0, 36.0, 37.0), cosine=0.93, iterations=255_000, hard=
         "data": {"name": "digits"},
         "ipc": 4,
         "teacher": {"arch": arch, "top1": 91.73},
-        "students": {arch: {"distilled": summary}},
+        "students": {student: {"distilled": summary} for student in (arch, *more)},
         "diversity": {"distilled": cosine},
         "cost": {"image_iterations": iterations, "seconds": 1234.5},
     }

@@ -1,6 +1,7 @@
 """Hand-written results become the table, the orderings and the page."""
 
 import csv
+import dataclasses
 import json
 import re
 
@@ -10,6 +11,7 @@ from test_report import Page
 
 from delt_jax.errors import InputError
 from delt_jax.sweep.collection import collect
+from delt_jax.sweep.points import Claim, Paper
 
 
 @pytest.fixture
@@ -111,6 +113,36 @@ def test_the_page_says_which_orderings_hold(collected):
     assert "Not shown either way (1): top-1 of delt above early_only." in text
     assert "for want of results or of seeds (2): top-1 of delt above rded; cosine" in text
     assert "Reversed" not in text
+
+
+def test_one_seed_says_nothing_of_an_ordering(tmp_path):
+    sweep = fabricated.make_sweep(("delt", "rded"))
+    steps = fabricated.make_steps(tmp_path, sweep)
+    fabricated.finish(steps[0], (40.0,), 0.90)
+    fabricated.finish(steps[1], (30.0,), 0.95)
+    claim = collect(sweep, steps, tmp_path)["claims"][0]
+    assert (claim["difference"], claim["low"], claim["verdict"]) == (10.0, None, "unknown")
+    assert "| delt | conv3_w32 | 40.0 (1) | 41.0 |" in (tmp_path / "table.md").read_text()
+
+
+def test_every_student_has_its_row_and_its_paper(tmp_path):
+    made = fabricated.make_sweep(("delt", "rded"), ("teacher", "conv3"))
+    paper = {"teacher": Paper(46.4, "students"), "conv3": Paper(36.1, "students")}
+    delt = dataclasses.replace(made.points[0], paper=paper)
+    claims = (Claim("delt", "rded", "top1", "the paper", "conv3"),)
+    sweep = dataclasses.replace(made, points=(delt, made.points[1]), claims=claims)
+    steps = fabricated.make_steps(tmp_path, sweep)
+    fabricated.finish(steps[0], (39.0, 40.0, 41.0), more=("conv3",))
+    fabricated.finish(steps[1], (49.0, 50.0, 51.0), more=("conv3",))
+    result = collect(sweep, steps, tmp_path)
+    rows = {row["student"]: row for row in result["points"][0]["rows"]}
+    assert {name: round(row["difference"], 1) for name, row in rows.items()} == {
+        "conv3_w32": -6.4,
+        "conv3": 3.9,
+    }
+    assert result["claims"][0]["verdict"] == "does not hold"
+    text = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
+    assert "Reversed here (1): top-1 of delt above rded with conv3." in text
 
 
 def test_names_of_other_people_stay_text(tmp_path):
