@@ -112,11 +112,10 @@ def plan(sweep: Sweep, folder: pathlib.Path, extra: Sequence[str] = ()) -> list[
             raise InputError(f"point {point.name}: {error}") from error
         teacher_key = _key(config, ("seed", "data", "teacher"))
         ranking_key = teacher_key + _key(config.select, SCORING)
-        teacher = ranking = None
-        if not config.teacher.weights:
-            teacher = teachers.get(teacher_key)
-        if not config.select.ranking and not config.select.crops:
-            ranking = rankings.get(ranking_key)
+        trains = not config.teacher.weights
+        scores = not config.select.ranking and not config.select.crops
+        teacher = teachers.get(teacher_key) if trains else None
+        ranking = rankings.get(ranking_key) if scores else None
         if teacher:
             arguments.append(f"--config.teacher.weights={teacher.workdir.teacher}")
         if ranking:
@@ -125,8 +124,9 @@ def plan(sweep: Sweep, folder: pathlib.Path, extra: Sequence[str] = ()) -> list[
             config = resolve_config(_of_config(arguments))
         arguments.append(f"--workdir={workdir.path}")
         step = Step(number, point, workdir, config, tuple(arguments), teacher, ranking)
-        teachers.setdefault(teacher_key, step)
-        if not config.select.crops:
+        if trains:
+            teachers.setdefault(teacher_key, step)
+        if scores:
             rankings.setdefault(ranking_key, step)
         steps.append(step)
     return steps

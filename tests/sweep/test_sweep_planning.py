@@ -72,6 +72,20 @@ def test_weights_that_are_given_stay(tmp_path):
     assert second.config.teacher.weights == "here.safetensors"
 
 
+def test_a_ranking_that_is_given_is_its_point_s_alone(tmp_path):
+    given = {"select.ranking": "other/ranking.csv"}
+    steps = plan(
+        of(
+            Point("a", "configs/digits.py", given),
+            Point("b", "configs/digits.py"),
+            Point("c", "configs/digits.py"),
+        ),
+        tmp_path,
+    )
+    assert [shared(step) for step in steps] == [(None, None), (1, None), (1, 2)]
+    assert steps[0].config.select.ranking == "other/ranking.csv"
+
+
 def test_a_wrong_config_names_its_point(tmp_path):
     with pytest.raises(InputError, match=r"point a: .*got 'ipx', expected ipc"):
         plan(of(Point("a", "configs/digits.py:ipx=5")), tmp_path)
