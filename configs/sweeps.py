@@ -101,7 +101,8 @@ def methods(arg):
         Point(
             method,
             _config(arg, arg.data, arg.ipc, method),
-            paper=_paper(arg, arg.data, arch, arg.ipc, method),
+            {"evaluate.sets": ("distilled",)},  # the controls are points
+            _paper(arg, arg.data, arch, arg.ipc, method),
         )
         for method in chosen
     ]
@@ -201,7 +202,8 @@ def init(arg):
             method, _, variant = name.partition("_")
             overrides = {
                 "": {},
-                "early_late": {"synthesis.early_late": True},
+                # Images of a class can only join a batch one after another if they share it.
+                "early_late": {"synthesis.early_late": True, "synthesis.layout": "class"},
                 "real": {"synthesis.initial": "real"},
             }[variant]
             config = _config(arg, arg.data, arg.ipc, method)
