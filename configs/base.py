@@ -122,6 +122,7 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.students = ("teacher",)  # architectures; "teacher": the teacher's
     evaluate.sets = ("distilled", "selected", "random")  # what students train on
     evaluate.seeds = (3407, 4663, 2897)  # one student each
+    evaluate.real_images = 200  # training images per class, at most, that diversity and realism are measured against; 0: none
     evaluate.epochs = 300  # passes over the set
     evaluate.batch_size = 0  # 0: by IPC and classes, as published
     evaluate.learning_rate = 0.0  # AdamW; 0: by student, as published

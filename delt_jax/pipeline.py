@@ -78,6 +78,7 @@ STAGES: tuple[Stage, ...] = (
         "evaluate",
         ("squeeze", "select", "synthesize", "relabel"),
         ("data", "evaluate"),
+        ignores=("evaluate.real_images",),
         additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
         outputs=("evaluation",),
         shared=True,

@@ -94,6 +94,16 @@ def tasks(
         )
     found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first host"))
     found += _student_tasks(config, images, sizes, forward_flops)
+    if sizes is not None and config.evaluate.real_images:
+        compared = _cut(sizes.train, spec.num_classes, config.evaluate.real_images)
+        found.append(
+            Task(
+                "evaluate",
+                f"{arch} on {compared:,} real images, to compare with",
+                compared * forward,
+                "first host",
+            )
+        )
     return [task for task in found if task.stage in stages]
 
 

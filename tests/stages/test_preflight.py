@@ -61,6 +61,7 @@ def test_a_good_config_gives_its_spec_and_plan(config):
         ("teacher.squeeze.cutmix_probability", 2.0, "cutmix_probability 2.0: expected 0 to 1"),
         ("evaluate.students", ("restnet18",), r"evaluate\.students: .*'restnet18'.*resnet18"),
         ("evaluate.sets", ("distiled",), "did you mean 'distilled'"),
+        ("evaluate.real_images", -1, r"evaluate\.real_images: got -1, expected at least 0"),
         ("evaluate.temperature", 0.0, r"evaluate\.temperature 0\.0: expected more than 0"),
         ("distilled.format", "jpeg", "expected one of png, jpg"),
         ("distilled.quality", 100, "expected 1 to 95"),
