@@ -86,7 +86,7 @@ class LossPanel:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Accuracy of one set over the epochs; `band` is the range over seeds."""
+    """One set's curve; `band` is the range over seeds, "" for none."""
 
     set: str
     path: str
@@ -95,10 +95,11 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class CurvePanel:
-    """The learning curves of one student."""
+    """Curves of several sets over one axis: what they are, and what the axis is."""
 
-    student: str
-    epochs: Axis
+    title: str
+    over: str
+    along: Axis
     values: Axis
     curves: tuple[Curve, ...]
 
@@ -145,10 +146,10 @@ def accuracy_plot(students: dict[str, Any], teacher_top1: float | None) -> DotPl
 
 def diversity_plot(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -> DotPlot | None:
     """Intra-class cosine of every set; the small dots are classes."""
-    if not diversity:
+    if not order:
         return None
     values = []
-    for summary in diversity.values():
+    for summary in map(diversity.__getitem__, order):
         values += [summary["mean"], *_measured(summary)]
     scale = _padded_axis(values, ceiling=1.0)
     dots = []
@@ -158,6 +159,34 @@ def diversity_plot(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -
         mean = diversity[name]["mean"]
         dots.append(Dot(name, scale.at(mean), None, None, shown, mean, None, len(per_class)))
     return DotPlot(scale, (DotGroup("", tuple(dots)),), None)
+
+
+def class_curves(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -> list[CurvePanel]:
+    """The cosines of every set's classes, ascending: to the centroid, and of pairs.
+
+    Real training images are among the pairs alone: there are more of them than images of a set, and
+    the cosine to the centroid falls with their number.
+    """
+    of_pairs = {name: entry.get("pairwise") or {} for name, entry in diversity.items()}
+    panels = []
+    for words, summaries, names in (
+        ("to the centroid", diversity, order),
+        ("of pairs", of_pairs, in_order(of_pairs)),
+    ):
+        sets = {name: sorted(_measured(summaries[name])) for name in names}
+        sets = {name: values for name, values in sets.items() if len(values) > 1}
+        if not sets:
+            continue
+        ranks = axis([1.0, *(float(len(values)) for values in sets.values())], floor=0.0)
+        scale = axis([value for values in sets.values() for value in values], count=5)
+        curves = []
+        for name, values in sets.items():
+            kept = thin(len(values), CURVE_POINTS)
+            path = polyline([k + 1 for k in kept], [values[k] for k in kept], ranks, scale)
+            curves.append(Curve(name, path, ""))
+        title = f"Cosine {words} by class, ascending"
+        panels.append(CurvePanel(title, f"classes by cosine {words}", ranks, scale, tuple(curves)))
+    return panels
 
 
 def _measured(summary: dict[str, Any]) -> list[float]:
@@ -186,7 +215,8 @@ def learning_curves(evaluations: Sequence[Evaluation]) -> list[CurvePanel]:
             highs, lows = ([edge(vs) for vs in values.values()] for edge in (max, min))
             band = polyline(times + times[::-1], highs + lows[::-1], epochs, scale) + "Z"
             curves.append(Curve(name, mean, band))
-        panels.append(CurvePanel(student, epochs, scale, tuple(curves)))
+        title = f"Top-1 accuracy of {student} by epoch"
+        panels.append(CurvePanel(title, f"epoch of {student}", epochs, scale, tuple(curves)))
     return panels
 
 

@@ -70,6 +70,7 @@ def render(
             learning=charts.learning_curves(record.evaluations),
             by_class=_by_class(record.evaluations),
             diversity=charts.diversity_plot(record.diversity, list(summary["diversity"])),
+            class_curves=charts.class_curves(record.diversity, list(summary["diversity"])),
             losses=charts.loss_panels(record.metrics, record.schedule),
             paces=charts.paces(record.schedule),
             config_json=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True),

@@ -37,7 +37,7 @@ class Record:
     manifest: dict[str, Any]  # its header
     images: tuple[ImageRecord, ...]
     evaluations: tuple[Evaluation, ...]
-    diversity: dict[str, dict[str, Any]]  # set -> {"mean": ..., "per_class": [...]}
+    diversity: dict[str, dict[str, Any]]  # set -> as `stages.diversity` says
     metrics: list[dict[str, Any]]
     stage_seconds: dict[str, float]  # of the latest run of each stage that has ended
 

@@ -11,6 +11,8 @@ The schema (version 1); accuracies in percent, null where something was not meas
     comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
                 points, its 95 % confidence interval (Welch's t), and whether that excludes zero
     diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
+    metrics     set -> {centroid_cosine, pairwise_cosine, coverage, frechet_distance}; a set "real"
+                is the training images that the last two compare the others with
     cost        {image_iterations, promised, constant, saved_fraction, iterations, seconds,
                 seconds_compile, seconds_saved_fraction, device}
     stages      name -> seconds of the latest run of the stage
@@ -36,6 +38,7 @@ from delt_jax.runtime.workdir import WorkDir
 SCHEMA = "delt_jax/results"
 SCHEMA_VERSION = 1
 SET_ORDER = ("distilled", "selected", "random")
+REAL = "real"  # in diversity.json: the training images, of which there are more than of a set
 _METHODS = {  # as the manifest says them
     "EarlyLate": "delt",
     "constant iterations": "constant",
@@ -66,7 +69,12 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "teacher": {"arch": record.teacher.get("arch"), "top1": record.teacher.get("top1")},
         "students": students,
         "comparisons": _comparisons(students),
-        "diversity": {name: record.diversity[name]["mean"] for name in in_order(record.diversity)},
+        "diversity": {
+            name: record.diversity[name]["mean"]
+            for name in in_order(record.diversity)
+            if name != REAL
+        },
+        "metrics": {name: _metrics(record.diversity[name]) for name in in_order(record.diversity)},
         "cost": _cost(record.schedule),
         "stages": record.stage_seconds,
         "paths": _paths(workdir),
@@ -143,6 +151,16 @@ def _comparisons(students: dict[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _metrics(entry: dict[str, Any]) -> dict[str, float | None]:
+    """What results.json says of one set's entry in diversity.json; older ones have less."""
+    return {
+        "centroid_cosine": entry["mean"],
+        "pairwise_cosine": (entry.get("pairwise") or {}).get("mean"),
+        "coverage": (entry.get("coverage") or {}).get("mean"),
+        "frechet_distance": entry.get("frechet_distance"),
+    }
 
 
 def welch_interval(

@@ -22,6 +22,7 @@ from delt_jax.core.schedule import (
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import write_images
 from delt_jax.export.manifest import ImageRecord, write_manifest
+from delt_jax.report.wording import MISSING
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import report
@@ -142,12 +143,19 @@ def fabricate(
                     | {"curve": [[e, top1 * (1 - 0.5 ** (e / 40))] for e in range(1, 301, 10)]}
                     | {"per_class": [top1] * len(names), "class_names": names},
                 )
-        per_class = rng.uniform(-0.03, 0.03, len(names)).tolist()
-        cosines = {"distilled": 0.925, "selected": 0.947, "random": 0.943}
+        apart = rng.uniform(-0.03, 0.03, len(names)).tolist()
+        cosines = {"distilled": 0.925, "selected": 0.947, "random": 0.943, "real": 0.8}
+
+        def by_class(mean):
+            return {"mean": mean, "per_class": [mean + d for d in apart]}
+
         workdir.write_json(
             workdir.evaluation / "diversity.json",
             {
-                chosen: {"mean": mean, "per_class": [mean + d for d in per_class]}
+                chosen: by_class(mean)
+                | {"pairwise": by_class(mean - 0.3), "frechet_distance": 7.25, "images": 20}
+                | {"coverage": by_class(0.5), "fingerprint": ""}
+                | ({"coverage": None, "frechet_distance": None} if chosen == "real" else {})
                 for chosen, mean in cosines.items()
             },
         )
@@ -207,6 +215,15 @@ def test_results_json_has_the_schema(finished):
     assert distilled["seeds"]["4663"] == {"top1": 36.0, "best": 37.0}
     assert list(results["students"]["conv3"]) == ["distilled", "selected", "random"]
     assert results["diversity"] == {"distilled": 0.925, "selected": 0.947, "random": 0.943}
+    assert list(results["metrics"]) == ["distilled", "selected", "random", "real"]
+    assert results["metrics"]["distilled"] == {
+        "centroid_cosine": 0.925,
+        "pairwise_cosine": pytest.approx(0.625),
+        "coverage": 0.5,
+        "frechet_distance": 7.25,
+    }
+    assert results["metrics"]["real"]["pairwise_cosine"] == pytest.approx(0.5)
+    assert results["metrics"]["real"]["coverage"] is None
     cost = results["cost"]
     # IPC 5 over 4 rounds of 10: 40 + 40 + 30 + 20 + 10 iterations a class, four classes.
     assert (cost["image_iterations"], cost["promised"], cost["constant"]) == (560, 560, 800)
@@ -239,6 +256,34 @@ def test_page_can_be_read_without_seeing_it(finished):
     assert len(page.named("caption")) == len(page.named("table"))
     anchors = {a["href"].removeprefix("#") for a in page.named("a")}
     assert anchors <= {section["id"] for section in page.named("section")}
+
+
+def test_diversity_is_shown_with_what_is_better(finished):
+    _, page = finished
+    text = " ".join(page.text.split())
+    for name, better in (("of pairs", "lower"), ("coverage", "higher"), ("distance", "lower")):
+        assert f"{name}{better} is better" in text
+    row = text[text.index("training images", text.index("higher is better")) :]
+    assert row.startswith(
+        "training images0.8000.500" + 2 * MISSING
+    )  # with which the others are compared
+    # The cosine to the centroid depends on the number of images, so the real ones are no yardstick.
+    assert "than the real training images" not in text
+    labels = [svg.get("aria-label", "") for svg in page.named("svg")]
+    assert any("Cosine of pairs by class" in label for label in labels)
+
+
+def test_diversity_of_an_older_run_has_only_the_cosine(tmp_path):
+    config, workdir = fabricate(tmp_path)
+    older = {"distilled": {"mean": 0.9, "per_class": [0.9, 0.8, None, 1.0]}}
+    workdir.write_json(workdir.evaluation / "diversity.json", older)
+    result = report.run(config, workdir)
+    others = dict.fromkeys(("pairwise_cosine", "coverage", "frechet_distance"))
+    assert result.results["metrics"] == {"distilled": {"centroid_cosine": 0.9, **others}}
+    page = Page(result.report_html.read_text(encoding="utf-8"))
+    labels = [svg.get("aria-label", "") for svg in page.named("svg")]
+    assert any("Cosine to the centroid by class" in label for label in labels)
+    assert not any("Cosine of pairs by class" in label for label in labels)
 
 
 def test_hostile_names_stay_text(finished):
@@ -290,7 +335,7 @@ def test_says_so_when_distilled_does_not_win(tmp_path):
         "to differ from random real images." in text
     )
     assert "worse" in text.split("distilled is")[1]
-    assert "better" not in text
+    assert "better" not in text.partition("Diversity and realism")[0]
 
 
 def test_one_seed_has_no_deviation(tmp_path):
