@@ -143,6 +143,11 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
 
+    c.continual = continual = ml_collections.ConfigDict()  # students, sets, seeds and protocol are those of evaluate
+    continual.steps = 0  # parts in which the classes arrive, a fresh student after each; must divide them; 0: no continual learning
+    continual.order_seed = 0  # of the order in which they arrive
+    continual.argmax = "all"  # test images may be taken for "all" classes | for those "seen"
+
     c.export = export = ml_collections.ConfigDict()
     export.directory = ""  # where an export goes; "": none but distilled/ itself
     export.format = "png"  # "jpg" | "png"

@@ -189,6 +189,33 @@ def class_curves(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -> 
     return panels
 
 
+def continual_curves(students: dict[str, Any]) -> list[CurvePanel]:
+    """Accuracy by the number of classes seen, a panel a student; bands are the deviations.
+
+    Args:
+      students: `continual` of results.json.
+    """
+
+    def edge(row: dict[str, Any], sign: int) -> float:
+        return max(0.0, row["top1_mean"] + sign * (row["top1_std"] or 0.0))
+
+    panels = []
+    for student, sets in students.items():
+        rows = [row for steps in sets.values() for row in steps]
+        seen = axis([0.0, *(float(row["classes"]) for row in rows)], floor=0.0)
+        scale = axis([edge(row, sign) for row in rows for sign in (-1, 1)], count=5, floor=0.0)
+        curves = []
+        for name, steps in sets.items():
+            classes = [row["classes"] for row in steps]
+            mean = polyline(classes, [row["top1_mean"] for row in steps], seen, scale)
+            lows, highs = ([edge(row, sign) for row in steps] for sign in (-1, 1))
+            band = polyline(classes + classes[::-1], highs + lows[::-1], seen, scale) + "Z"
+            curves.append(Curve(name, mean, band))
+        title = f"Top-1 accuracy of {student} on the classes seen"
+        panels.append(CurvePanel(title, f"classes seen by {student}", seen, scale, tuple(curves)))
+    return panels
+
+
 def _measured(summary: dict[str, Any]) -> list[float]:
     """Per class; a class without images has no value."""
     return [value for value in summary.get("per_class") or [] if value is not None]

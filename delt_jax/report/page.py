@@ -71,6 +71,7 @@ def render(
             by_class=_by_class(record.evaluations),
             diversity=charts.diversity_plot(record.diversity, list(summary["diversity"])),
             class_curves=charts.class_curves(record.diversity, list(summary["diversity"])),
+            continual=charts.continual_curves(summary["continual"]),
             losses=charts.loss_panels(record.metrics, record.schedule),
             paces=charts.paces(record.schedule),
             config_json=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True),

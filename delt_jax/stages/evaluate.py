@@ -86,8 +86,8 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     options = config.evaluate
     teacher = load_network(workdir.teacher)
     spec = describe(config)
-    students = _students(options.students, teacher)
-    _check_sets(options.sets, options.seeds)
+    students = student_names(options.students, teacher)
+    check_sets(options.sets, options.seeds)
     sets = open_sets(config, workdir, spec)
     test = CroppedImages(
         open_split(config, spec, "test"),
@@ -187,7 +187,7 @@ def _read(workdir: WorkDir, job: _Job) -> StudentRun:
     )
 
 
-def _students(names: Any, teacher: Network) -> tuple[str, ...]:
+def student_names(names: Any, teacher: Network) -> tuple[str, ...]:
     """Architectures by name, the teacher's for "" and "teacher"; each is built once to check it."""
     students = tuple(
         dict.fromkeys(teacher.arch if name in ("", "teacher") else name for name in names)
@@ -199,7 +199,8 @@ def _students(names: Any, teacher: Network) -> tuple[str, ...]:
     return students
 
 
-def _check_sets(names: Any, seeds: Any) -> None:
+def check_sets(names: Any, seeds: Any) -> None:
+    """Raises `InputError` for `evaluate.sets` that are unknown, or no `evaluate.seeds`."""
     if not seeds:
         raise InputError("evaluate.seeds is empty; expected at least one seed")
     for name in names:

@@ -25,3 +25,15 @@ def test_class_curves_ascend_and_leave_out_what_was_not_measured():
     assert to_centroid.curves[0].path == "M0 100L50 50L100 0"
     assert [curve.set for curve in of_pairs.curves] == ["real"]
     assert charts.class_curves({}, []) == []
+
+
+def test_continual_curves_rise_with_the_classes():
+    steps = [
+        {"step": 1, "classes": 2, "top1_mean": 50.0, "top1_std": None, "n": 1},
+        {"step": 2, "classes": 4, "top1_mean": 40.0, "top1_std": 60.0, "n": 2},
+    ]
+    (panel,) = charts.continual_curves({"conv3": {"random": steps}})
+    assert (panel.along.high, panel.values.low, panel.values.high) == (4, 0, 100)
+    (curve,) = panel.curves
+    assert curve.path == "M50 50L100 60"
+    assert curve.band == "M50 50L100 0L100 100L50 50Z"  # 40 - 60 is cut to none

@@ -56,6 +56,13 @@ def test_what_is_given_is_not_computed():
     ]
 
 
+def test_continual_learning_costs_the_images_seen_at_each_step():
+    (task,) = imagenet_tasks(stages=("continual",), **{"continual.steps": 10})
+    assert task.pieces == 90
+    # 9 students see 5,000, 10,000 ... 50,000 images.
+    assert task.flops == 9 * 275_000 * 300 * 4 * RESNET18
+
+
 def test_without_the_size_of_the_data_set_the_rest_is_still_estimated():
     tasks = imagenet_tasks(sizes=None)
     assert [task.stage for task in tasks] == ["synthesize", "relabel", "evaluate"]

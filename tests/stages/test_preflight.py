@@ -63,6 +63,8 @@ def test_a_good_config_gives_its_spec_and_plan(config):
         ("evaluate.sets", ("distiled",), "did you mean 'distilled'"),
         ("evaluate.real_images", -1, r"evaluate\.real_images: got -1, expected at least 0"),
         ("evaluate.temperature", 0.0, r"evaluate\.temperature 0\.0: expected more than 0"),
+        ("continual.steps", 2, r"continual\.steps 2: expected .* divides the 3 classes"),
+        ("continual.steps", -1, r"continual\.steps: got -1, expected at least 0"),
         ("distilled.format", "jpeg", "expected one of png, jpg"),
         ("distilled.quality", 100, "expected 1 to 95"),
         ("export.naming", "classes", "did you mean 'class'"),

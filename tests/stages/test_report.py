@@ -286,6 +286,38 @@ def test_diversity_of_an_older_run_has_only_the_cosine(tmp_path):
     assert not any("Cosine of pairs by class" in label for label in labels)
 
 
+def test_continual_learning_is_summed_up_over_seeds(tmp_path):
+    config, workdir = fabricate(tmp_path)
+    for chosen, step, seed, top1 in (
+        *[("distilled", 1, 1, 70.0), ("distilled", 1, 2, 72.0), ("distilled", 2, 1, 50.0)],
+        *[("distilled", 2, 2, 54.0), ("random", 1, 1, 60.0)],
+    ):
+        workdir.write_json(
+            workdir.continual / f"{chosen}-conv3-{seed}-step{step}.json",
+            {"student": "conv3", "set": chosen, "seed": seed, "step": step}
+            | {"classes": 2 * step, "top1": top1},
+        )
+    result = report.run(config, workdir)
+    continual = result.results["continual"]["conv3"]
+    assert list(continual) == ["distilled", "random"]
+    assert continual["distilled"] == [
+        {"step": 1, "classes": 2, "top1_mean": 71.0, "top1_std": pytest.approx(2**0.5), "n": 2},
+        {"step": 2, "classes": 4, "top1_mean": 52.0, "top1_std": pytest.approx(8**0.5), "n": 2},
+    ]
+    assert continual["random"] == [
+        {"step": 1, "classes": 2, "top1_mean": 60.0, "top1_std": None, "n": 1}
+    ]
+    page = Page(result.report_html.read_text(encoding="utf-8"))
+    text = " ".join(page.text.split())
+    assert "71.0 ± 1.4" in text
+    assert "52.0 ± 2.8" in text
+    labels = [svg.get("aria-label", "") for svg in page.named("svg")]
+    assert "Top-1 accuracy of conv3 on the classes seen" in labels
+    workdir.write_json(workdir.continual / "random-conv3-2-step1.json", {"student": "conv3"})
+    with pytest.raises(InputError, match=r"step1\.json: no step of continual learning \(KeyError"):
+        report.run(config, workdir)
+
+
 def test_hostile_names_stay_text(finished):
     result, page = finished
     text = result.report_html.read_text(encoding="utf-8")
