@@ -72,6 +72,7 @@ def render(
             diversity=charts.diversity_plot(record.diversity, list(summary["diversity"])),
             class_curves=charts.class_curves(record.diversity, list(summary["diversity"])),
             continual=charts.continual_curves(summary["continual"]),
+            continual_argmax=config_value(record.config, "continual.argmax", "all"),
             losses=charts.loss_panels(record.metrics, record.schedule),
             paces=charts.paces(record.schedule),
             config_json=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True),

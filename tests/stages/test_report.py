@@ -309,6 +309,7 @@ def test_continual_learning_is_summed_up_over_seeds(tmp_path):
     ]
     page = Page(result.report_html.read_text(encoding="utf-8"))
     text = " ".join(page.text.split())
+    assert "which it may take for any class" in text
     assert "71.0 ± 1.4" in text
     assert "52.0 ± 2.8" in text
     labels = [svg.get("aria-label", "") for svg in page.named("svg")]
