@@ -1,5 +1,6 @@
 """How diverse and how real sets of images are, in the teacher's penultimate features."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import Statistics
 from delt_jax.core.diversity import intra_class_cosine, pairwise_cosine
 from delt_jax.core.realism import NEAREST, coverage, frechet_distance
+from delt_jax.data.image_source import ImageSource
 from delt_jax.data.pipeline import UNREADABLE
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.models.network import Network
@@ -47,8 +49,7 @@ def measure_diversity(
 
     Args:
       config: reads `data`, `evaluate.seeds` and `evaluate.real_images`.
-      workdir: has the teacher's card; takes `evaluation/diversity.json` and the names of training
-        images that cannot be read.
+      workdir: has the teacher's card; takes `evaluation/diversity.json`.
       spec: of `config.data`.
       sets: name -> images by seed; only "random" is another set for another seed.
       teacher: whose features they are.
@@ -78,26 +79,15 @@ def measure_diversity(
     missing = [name for name in identities if name not in entries]
     if missing:
         features_of = _penultimate(teacher)
-        reference = None
-        if real is not None:
-            options = {"strict": bool(config.data.strict), "workers": config.data.workers}
-            images = CroppedImages(real, spec.image_size, hold_bytes=0, **options)
-            reference = _features_in_passing(features_of, images)
-            images.record_unreadable(workdir, "evaluate, real images")
+        reference = _real_features(features_of, real, config, spec) if real is not None else None
         for name in missing:
             if name == REAL:
                 assert reference is not None
-                measured = [_measure(reference, None, teacher.num_classes)]
+                measured = [_measure(*reference, None, teacher.num_classes)]
             else:
-                drawn = (sets[name](seed) for seed in seeds[name])
-                measured = [
-                    _measure(
-                        (apply_in_batches(features_of, part.images, BATCH_SIZE), part.labels),
-                        reference,
-                        teacher.num_classes,
-                    )
-                    for part in drawn
-                ]
+                drawn = map(sets[name], seeds[name])
+                found = ((apply_in_batches(features_of, s.images), s.labels) for s in drawn)
+                measured = [_measure(*part, reference, teacher.num_classes) for part in found]
             entries[name] = _entry(measured) | {"fingerprint": identities[name]}
     workdir.write_json(path, {name: entries[name] for name in identities})
 
@@ -127,8 +117,12 @@ def _penultimate(
     return lambda images: np.asarray(program(variables, images, moments))
 
 
-def _features_in_passing(features_of: Callable[..., np.ndarray], images: CroppedImages) -> Features:
-    """The features of the images that can be read, of which no more than a few batches are held."""
+def _real_features(
+    features_of: Callable[..., np.ndarray], real: ImageSource, config: Any, spec: DatasetSpec
+) -> Features:
+    """The features of the images that can be read, decoded as they are passed."""
+    options = {"strict": bool(config.data.strict), "workers": config.data.workers}
+    images = CroppedImages(real, spec.image_size, hold_bytes=0, **options)
     features, labels = [], []
     with Progress(len(images), "features of real images", "images") as bar:
         for batch in images.batches(None, BATCH_SIZE):
@@ -139,12 +133,23 @@ def _features_in_passing(features_of: Callable[..., np.ndarray], images: Cropped
             features.append(found[readable])
             labels.append(batch.labels[readable])
             bar.advance(len(batch.labels))
+    if images.problems:
+        # Not into unreadable.csv: that would change what is drawn as "random" from now on.
+        logging.warning(
+            "diversity: %s of %s training images could not be read and were left out: %s",
+            *(f"{len(images.problems):,}", f"{len(images):,}"),
+            next(iter(images.problems.values())),
+        )
     return np.concatenate(features), np.concatenate(labels)
 
 
-def _measure(found: Features, real: Features | None, num_classes: int) -> dict[str, Any]:
+def _measure(
+    features: Float[np.ndarray, "n d"],
+    labels: Int64[np.ndarray, " n"],
+    real: Features | None,
+    num_classes: int,
+) -> dict[str, Any]:
     """Every measure of one set, `[k]` where it is of classes."""
-    features, labels = found
     on_device = jnp.asarray(features), jnp.asarray(labels), num_classes
     measured: dict[str, Any] = {
         "images": len(labels),
