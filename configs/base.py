@@ -15,6 +15,7 @@ from delt_jax.errors import InputError
 def get_base() -> ml_collections.ConfigDict:
     """The published settings of DELT, without a data set."""
     c = ml_collections.ConfigDict()
+    c.method = "delt"  # a name of configs/presets.py; --config.method=NAME applies its overrides, before any other
     c.seed = 0  # of every random stream but the students' (evaluate.seeds)
     c.ipc = 50  # images per class
 
@@ -72,6 +73,7 @@ def get_base() -> ml_collections.ConfigDict:
     select.batch_size = 256  # images of a forward pass
 
     c.synthesis = synthesis = ml_collections.ConfigDict()
+    synthesis.initial = "real"  # what images begin as: "real" (the selected ones) | "noise" (normal, mean 0, std 1, normalised)
     synthesis.early_late = True  # images of a class join round by round; False: all from the start
     synthesis.iterations = (
         4000  # of the images that join first (the paper's MI); 0: none, they stay as selected
@@ -82,6 +84,7 @@ def get_base() -> ml_collections.ConfigDict:
         True  # published: momentum moves images of a class that is done; else frozen
     )
     synthesis.class_batch = 100  # slots whose BatchNorm statistics are matched together
+    synthesis.layout = "class"  # of class batches: "class" (all images of some classes) | "across" (one of each class)
     synthesis.learning_rate = (
         0.25  # Adam's peak; cosine to zero over the run, the same for all slots
     )

@@ -11,7 +11,7 @@ trains the teacher first. With weights of one's own (here a ResNet-20, its input
 
 Arguments: `ipc` (10), `source` (folder, .npz or tfds:NAME; default TFDS's cifar10), `teacher`
 (resnet18_small; cifar_resnet20 under smoke), `weights` (file), `statistics` (of the weights: auto | dataset | imagenet | mean/std), `method`
-(delt | constant, all images from the start instead of EarlyLate | rded; `constant` alone is short for the second), `published` (the published code's mixed normalisations), `smoke`.
+(a name of configs/presets.py: delt | early_only | cda | sre2l | rded | selected | random), `published` (the published code's mixed normalisations), `smoke`.
 """
 
 from configs import presets

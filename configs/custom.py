@@ -6,7 +6,7 @@ Arguments: `source` (a folder with train/ and test/ or val/ of class folders; TR
 files; an .npz; tfds:NAME[:DIR]), `ipc` (10), `size` (side in pixels; default: the largest of 224, 128, 64, 32 that half of the images
 reach), `teacher` (resnet18; up to 64 px resnet18_small, under smoke cifar_resnet20), `weights` (file, address or teacher/ of another
 run; default: trained here, as for some ten thousand images), `statistics` (of the weights), `flip` (true; false where a mirrored image
-is wrong, as text is), `name` (custom), `method` (delt | constant | rded; `constant` alone is short for the second), `smoke`.
+is wrong, as text is), `name` (custom), `method` (delt | early_only | cda | sre2l | rded | selected | random), `smoke`.
 
 Statistics are measured on 2,000 training images, once: they are kept in ~/.cache/delt_jax.
 """

@@ -2,7 +2,7 @@
 
     python -m delt_jax.main --config=configs/digits.py --workdir=runs/digits
 
-Arguments: `ipc` (10), `method` (delt | constant | rded), `smoke`.
+Arguments: `ipc` (10), `method` (delt | early_only | cda | sre2l | rded | selected | random), `smoke`.
 """
 
 from configs import base, presets

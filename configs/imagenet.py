@@ -7,7 +7,7 @@ synthesis at IPC 50 took the authors 17.6 h on one RTX 4090.
       --workdir=runs/imagenet
 
 Arguments: `ipc` (50), `source` (folder with train/ and val/, or tfds:imagenet2012), `teacher` (resnet18),
-`weights` (torchvision: its V1 file, downloaded once; torchvision:V2; or a file), `method` (delt | constant, all images from the start | rded; `constant` alone is short for the second), `smoke`.
+`weights` (torchvision: its V1 file, downloaded once; torchvision:V2; or a file), `method` (a name of configs/presets.py: delt | early_only | cda | sre2l | rded | selected | random), `smoke`.
 """
 
 from configs import presets

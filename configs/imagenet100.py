@@ -8,7 +8,7 @@ ConvNet-6 (at 128 px: `--config.data.image_size=128`): 24.7 / 51.9 / 61.5 %.
 Several lists of a hundred classes go by this name: the folders of the source say which it is, and figures compare only within one.
 
 Arguments: `ipc` (50), `source` (folder with train/ and val/), `teacher` (resnet18), `weights` (file, address or teacher/ of another run;
-default: trained here), `statistics` (of the weights), `method` (delt | constant, all images from the start | rded; `constant` alone is short for the second), `smoke`.
+default: trained here), `statistics` (of the weights), `method` (a name of configs/presets.py: delt | early_only | cda | sre2l | rded | selected | random), `smoke`.
 """
 
 from configs import presets

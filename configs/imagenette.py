@@ -6,8 +6,8 @@ ConvNet-5: 29.8 / 51.7 / 84.5 % (at 128 px: `--config.data.image_size=128`).
     python -m delt_jax.main --config=configs/imagenette.py:ipc=10,source=data/imagenette2 --workdir=runs/imagenette
 
 Arguments: `ipc` (10), `source` (folder with train/ and val/, or tfds:imagenette/full-size-v2), `teacher` (resnet18), `weights`
-(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `method` (delt |
-constant | rded; `constant` alone is short for the second), `published`, `smoke`.
+(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `method` (a name of
+configs/presets.py: delt | early_only | cda | sre2l | rded | selected | random), `published`, `smoke`.
 """
 
 from configs import presets

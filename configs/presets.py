@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from configs import base
-from delt_jax.data import sources
+from delt_jax.data import sources, specs
 from delt_jax.errors import InputError
 
 
@@ -15,9 +15,48 @@ def delt(c: ml_collections.ConfigDict) -> None:
     del c
 
 
-def constant(c: ml_collections.ConfigDict) -> None:
-    """Constant iterations: all images of the same selection are optimised from the start."""
+def early_only(c: ml_collections.ConfigDict) -> None:
+    """Constant iterations: all images of DELT's selection are optimised from the start, so that nothing joins late."""
     c.synthesis.early_late = False
+
+
+# Learning rate and weight of BatchNorm matching; elsewhere those of ImageNet-1K.
+CDA_SETTINGS = {"tiny-imagenet": (0.4, 0.05)}
+SRE2L_SETTINGS = {"tiny-imagenet": (0.1, 1.0)}
+IMAGENET_SETTINGS = (0.25, 0.01)
+
+
+def cda(c: ml_collections.ConfigDict) -> None:
+    """CDA (arXiv 2311.18838): from noise, one image of each class a batch, crops from easy to hard.
+
+    Settings of recover.sh in VILA-Lab/SRe2L CDA/ at 8d00cba, for ImageNet-1K and Tiny-ImageNet; there is none for other
+    data sets, which take ImageNet-1K's. `--config.synthesis.initial=real` is the paper's "CDA + real".
+    """
+    _across_classes(c, *CDA_SETTINGS.get(_spec(c).name, IMAGENET_SETTINGS))
+    c.synthesis.crop_curriculum, c.synthesis.milestone = "cosine", 1.0
+
+
+def sre2l(c: ml_collections.ConfigDict) -> None:
+    """SRe2L (arXiv 2306.13092): from noise, one image of each class a batch, crops of any size from the start.
+
+    Settings of recover.sh in VILA-Lab/SRe2L at 8d00cba, likewise; but its 1,000 iterations without crops for CIFAR-100
+    are not taken over: as many iterations as the other methods, cropped, make a comparison of the rest.
+    """
+    _across_classes(c, *SRE2L_SETTINGS.get(_spec(c).name, IMAGENET_SETTINGS))
+    c.synthesis.milestone = 0.0
+
+
+def _across_classes(c: ml_collections.ConfigDict, learning_rate: float, bn_weight: float) -> None:
+    """What SRe2L and CDA share."""
+    synthesis = c.synthesis
+    synthesis.early_late = False
+    synthesis.initial, synthesis.layout = "noise", "across"
+    synthesis.learning_rate, synthesis.bn_weight = learning_rate, bn_weight
+    synthesis.jitter = 32 if _spec(c).image_size > 64 else 4
+
+
+def _spec(c: ml_collections.ConfigDict) -> specs.DatasetSpec:
+    return sources.describe(c.data.name, c.data.source, c.data.image_size or None)
 
 
 def rded(c: ml_collections.ConfigDict) -> None:
@@ -27,17 +66,35 @@ def rded(c: ml_collections.ConfigDict) -> None:
     mosaics of 2 x 2 (LINs-lab/RDED scripts/ at 3f6453d). Students are trained as DELT's, whose protocol grew out of
     RDED's. The selected images are the distilled ones, so they are not evaluated twice.
     """
-    spec = sources.describe(c.data.name, c.data.source, c.data.image_size or None)
     c.select.mode = "top"
     c.select.crops = 5
-    c.select.factor = factor = 2 if spec.image_size > 64 else 1
+    c.select.factor = factor = 2 if _spec(c).image_size > 64 else 1
     c.select.images_per_class = max(300, int(c.ipc) * factor**2)
+    _real_images(c, "selected")
+
+
+def selected(c: ml_collections.ConfigDict) -> None:
+    """A control: the real images that DELT begins with, as they are."""
+    _real_images(c, "selected")
+
+
+def random(c: ml_collections.ConfigDict) -> None:
+    """A control: real images drawn at random, one draw for all students, as a synthesis is one for all."""
+    c.select.mode = "random"
+    _real_images(c, "selected", "random")
+
+
+def _real_images(c: ml_collections.ConfigDict, *repeated: str) -> None:
+    """No synthesis; of the sets to evaluate those are left out that are the distilled images then."""
     c.synthesis.iterations = 0
     c.synthesis.early_late = False
-    c.evaluate.sets = tuple(name for name in c.evaluate.sets if name != "selected")
+    c.evaluate.sets = tuple(name for name in c.evaluate.sets if name not in repeated)
 
 
-METHODS = {"delt": delt, "constant": constant, "rded": rded}
+METHODS = {
+    function.__name__: function
+    for function in (delt, early_only, cda, sre2l, rded, selected, random)
+}
 
 
 def choose(c: ml_collections.ConfigDict, method: str) -> None:
@@ -49,6 +106,7 @@ def choose(c: ml_collections.ConfigDict, method: str) -> None:
     if method not in METHODS:
         near = difflib.get_close_matches(method, METHODS, 1) or METHODS
         raise InputError(f"config argument method: got {method!r}, expected {' or '.join(near)}")
+    c.method = method
     METHODS[method](c)
 
 
@@ -85,7 +143,6 @@ def parse_arg(arg: str | None, **defaults: Any) -> ml_collections.ConfigDict:
         "teacher": "",
         "weights": "",
         "method": "delt",
-        "constant": False,
         "smoke": False,
     }
     return base.parse_arg(arg, **shared, **defaults)
@@ -114,11 +171,11 @@ def finish(
       constant_iterations: the paper's for ResNet-18 at IPC 1, where they are constant.
     """
     if arg.ipc == 1:
-        constant(c)
+        early_only(c)
         c.synthesis.iterations = constant_iterations
     if arg.get("published"):
         published(c)
     if arg.smoke:
         base.shrink(c)
-    choose(c, "constant" if arg.constant else arg.method)
+    choose(c, arg.method)
     return c

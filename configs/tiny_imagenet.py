@@ -6,8 +6,8 @@ ConvNet-4: 12.4 / 40.0 / 48.6 %. Synthesis at IPC 50 took the authors 3.4 h on o
     python -m delt_jax.main --config=configs/tiny_imagenet.py:ipc=50,source=data/tiny-imagenet-200 --workdir=runs/tiny
 
 Arguments: `ipc` (50), `source` (folder with train/ and val/ by class, or .npz), `teacher` (resnet18_small), `weights`
-(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `method` (delt |
-constant | rded; `constant` alone is short for the second), `published`, `smoke`.
+(file, address or teacher/ of another run; default: trained here), `statistics` (of the weights), `method` (a name of
+configs/presets.py: delt | early_only | cda | sre2l | rded | selected | random), `published`, `smoke`.
 """
 
 from configs import presets

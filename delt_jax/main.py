@@ -15,6 +15,7 @@ from delt_jax import pipeline
 from delt_jax.errors import InputError, Interrupted
 from delt_jax.report.summary import closing
 from delt_jax.runtime import hosts
+from delt_jax.runtime.command_line import import_from_here, parse_flags
 from delt_jax.runtime.workdir import WorkDir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :arguments.")
@@ -55,21 +56,10 @@ def main(argv: list[str]) -> None:
     print(closing(workdir))
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """`flags.FLAGS(argv)`, with ml_collections' account of a mistake brought down to its point."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:  # an error in get_config() comes as the text of its traceback
-        last = str(error).strip().splitlines()[-1]
-        raise InputError(last.rpartition("InputError: ")[2]) from error
-    except (AttributeError, KeyError) as error:
-        raise InputError(f"--config: no option {' '.join(str(error.args[0]).split())}") from error
-
-
 def run() -> None:
     """Entry point: a mistake of the user's ends in one line, not a traceback."""
     logging.set_verbosity(logging.WARNING)
-    sys.path.insert(0, str(pathlib.Path.cwd()))  # configs/ import one another
+    import_from_here()
     try:
         app.run(main, flags_parser=parse_flags)
     except InputError as error:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from delt_jax.runtime.command_line import method_as_argument
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -34,6 +36,15 @@ def main(*arguments):
         (["--config=configs/digit.py"], "cannot read"),
         (["--config=configs/digits.py", "--config.sinthesis.jitter=1"], 'Did you mean "synthesis"'),
         (["--config=configs/digits.py", "--config.ipc=many"], "config.ipc"),
+        (["--config=configs/digits.py", "--config.method=dlt"], "method: got 'dlt', expected delt"),
+        (
+            [
+                "--config=configs/digits.py",
+                "--config.method=sre2l",
+                "--config.synthesis.iterations=0",
+            ],
+            "synthesis.initial 'noise' with synthesis.iterations 0",
+        ),
         ([], "config"),
     ],
 )
@@ -52,3 +63,14 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1,500 images ranked" in done.stdout
     assert not folder.exists()
+
+
+def test_a_method_comes_before_other_overrides():
+    words = ["x", "--config.ipc=3", "--config=configs/a.py", "--config.method=rded"]
+    assert method_as_argument(words) == [
+        *("x", "--config.ipc=3", "--config=configs/a.py:method=rded")
+    ]
+    assert method_as_argument(["--config.method=cda", "--config=a.py:ipc=1"]) == [
+        "--config=a.py:ipc=1,method=cda"
+    ]
+    assert method_as_argument(["x", "--config=a.py:ipc=1"]) == ["x", "--config=a.py:ipc=1"]

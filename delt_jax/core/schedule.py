@@ -15,6 +15,8 @@ import numpy as np
 from delt_jax.errors import InputError
 
 Curriculum = Literal["cosine", "linear", "step"]
+Layout = Literal["class", "across"]
+LAYOUTS: tuple[Layout, ...] = ("class", "across")
 CURRICULA: tuple[Curriculum, ...] = ("cosine", "linear", "step")
 
 
@@ -140,25 +142,30 @@ def class_batches(
     num_classes: int,
     batch_size: int,
     rounds_of_class: np.ndarray | None = None,
+    layout: str = "class",
 ) -> list[ClassBatch]:
-    """Cuts the class-major sequence of images into class batches and plans each.
+    """Cuts the images into class batches and plans each.
 
-    The sequence is class 0 rank 0, class 0 rank 1, ...; a batch is the next `batch_size` of it, so
-    it may hold a part of a class (IPC 200, batch 100). Rounds in which a batch has nothing to do
-    are
-    dropped: its learning rate and curriculum are those of the shortened run.
+    The slots are numbered by class, then rank. With layout "class" (DELT, G-VBSM, WMDD) a batch is
+    the next `batch_size` of them, so it may hold a part of a class (IPC 200, batch 100). With
+    "across" (SRe2L, CDA) it holds images of one rank, of as many classes; so it is smaller where
+    there are fewer. Rounds in which a batch has nothing to do are dropped: its learning rate and
+    curriculum are those of the shortened run.
 
     Args:
       schedule: the schedule.
       num_classes: number of classes k.
       batch_size: slots of a class batch; the last one may be smaller.
       rounds_of_class: int `[k]`, from `class_rounds`; None: all rounds for each.
+      layout: one of `LAYOUTS`.
 
     Returns:
       The class batches in order; their slots partition `range(k * ipc)`.
     """
     if batch_size < 1:
         raise InputError(f"class_batch: got {batch_size}, expected at least 1")
+    if layout not in LAYOUTS:
+        raise InputError(f"layout: got {layout!r}, expected one of {', '.join(LAYOUTS)}")
     if rounds_of_class is None:
         rounds_of_class = np.full(num_classes, schedule.rounds)
     deals = schedule.rounds > 0 and (schedule.early_late or schedule.random_rounds)
@@ -169,11 +176,15 @@ def class_batches(
         join = np.concatenate([deal(schedule.ipc, int(r)) for r in rounds_of_class])
     else:
         join = np.zeros_like(ranks)
+    # Sequences, none of which shares a batch with another.
+    sequences = np.arange(len(labels)).reshape(num_classes, schedule.ipc)
+    sequences = sequences.reshape(1, -1) if layout == "class" else sequences.T
     batches = []
-    for start in range(0, len(labels), batch_size):
-        slots = np.arange(start, min(start + batch_size, len(labels)))
-        slots = slots[np.argsort(join[slots], kind="stable")]
-        batches.append(_without_empty_rounds(schedule, slots, labels, ranks, join, leave))
+    for sequence in sequences:
+        for start in range(0, len(sequence), batch_size):
+            slots = sequence[start : start + batch_size]
+            slots = slots[np.argsort(join[slots], kind="stable")]
+            batches.append(_without_empty_rounds(schedule, slots, labels, ranks, join, leave))
     return batches
 
 

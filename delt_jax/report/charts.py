@@ -32,6 +32,7 @@ class Dot:
     mean: float
     std: float | None
     n: int
+    paper: float | None = None  # the paper's number, in percent of the axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,7 @@ def accuracy_plot(students: dict[str, Any], teacher_top1: float | None) -> DotPl
             values += [mean - std, mean + std, *(s["top1"] for s in summary["seeds"].values())]
     if not values:
         return None
-    scale = _padded_axis(values, floor=0.0, ceiling=100.0)
+    scale = padded_axis(values, floor=0.0, ceiling=100.0)
     for name, sets in students.items():
         dots = []
         for chosen, summary in sets.items():
@@ -151,7 +152,7 @@ def diversity_plot(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -
     values = []
     for summary in map(diversity.__getitem__, order):
         values += [summary["mean"], *_measured(summary)]
-    scale = _padded_axis(values, ceiling=1.0)
+    scale = padded_axis(values, ceiling=1.0)
     dots = []
     for name in order:
         per_class = _measured(diversity[name])
@@ -306,7 +307,7 @@ def _loss_panel(
     return LossPanel(name, time, values, tuple(segments), thread, mean[kept[0]], mean[kept[-1]])
 
 
-def _padded_axis(
+def padded_axis(
     values: Sequence[float], floor: float | None = None, ceiling: float | None = None
 ) -> Axis:
     """An axis whose outermost values keep clear of its ends."""

@@ -17,11 +17,12 @@ from delt_jax.report.timeline import THUMBNAIL, Timeline, build_timeline
 
 _NAMES = {
     "delt": "DELT",
-    "constant": "Constant iterations",
+    "early_only": "EarlyOnly (constant iterations)",
     "cda": "CDA",
     "sre2l": "SRe2L",
     "rded": "RDED",
-    "selection": "Selected images",
+    "selected": "Selected images",
+    "random": "Random images",
 }
 
 
@@ -49,7 +50,7 @@ def render(
     rounds = max([rounds, *(image.join_round + 1 for image in record.images)])
     students = summary["students"]
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             title=_title(summary),
@@ -83,7 +84,8 @@ def render(
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates, with the filters that they use."""
     loader = jinja2.PackageLoader("delt_jax.report")
     environment = jinja2.Environment(
         loader=loader,

@@ -41,25 +41,18 @@ SCHEMA = "delt_jax/results"
 SCHEMA_VERSION = 1
 SET_ORDER = ("distilled", "selected", "random")
 REAL = "real"  # in diversity.json: the training images, of which there are more than of a set
-_METHODS = {  # as the manifest says them
-    "EarlyLate": "delt",
-    "constant iterations": "constant",
-    "RDED": "rded",
-    "selection alone": "selection",
-}
 CONFIDENCE = 0.95  # of the interval of a difference
 
 
 def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
     """Returns the content of results.json for `record`."""
     config = record.config
-    method = record.manifest.get("method", "delt")
     students = _students(_in_config_order(record))
     classes = len({image.class_index for image in record.images})
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "method": config_value(config, "method", _METHODS.get(method, method)),
+        "method": config_value(config, "method", record.manifest.get("method")),
         "seed": config_value(config, "seed"),
         "data": {
             "name": config_value(config, "data.name"),

@@ -93,7 +93,10 @@ class FinishedBatches:
         self._workdir.write_json(self._folder / f"{index:05d}.json", entry)
 
     def _records(self, batch: ClassBatch) -> list[ImageRecord]:
-        origins = self._selection.origins(self._source, batch.slots)
+        if self._config.synthesis.initial == "noise":
+            origins = [(("",), ())] * len(batch.slots)
+        else:
+            origins = self._selection.origins(self._source, batch.slots)
         return [
             ImageRecord(
                 class_index=int(label),
@@ -178,4 +181,5 @@ class FinishedBatches:
         options, select = self._config.synthesis, self._config.select
         if not options.iterations:
             return "RDED" if select.crops and select.mode == "top" else "selection alone"
-        return "EarlyLate" if options.early_late else "constant iterations"
+        iterations = "EarlyLate" if options.early_late else "constant iterations"
+        return iterations if options.initial == "real" else f"{iterations} from noise"

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from delt_jax.core import schedule as sched
 from delt_jax.core.schedule import ClassBatch, Schedule
 from delt_jax.errors import InputError
@@ -76,7 +74,7 @@ class Plan:
             "rounds": batch.rounds,
             "round_iterations": batch.round_iterations,
             "iterations": batch.iterations,
-            "join_rounds": batch.join[np.argsort(batch.slots)][: self.schedule.ipc].tolist(),
+            "join_rounds": self._join_rounds(),
             "image_iterations": self.image_iterations,
             "constant_image_iterations": self.constant_image_iterations,
             "active_per_round": [int(batch.active(r).sum()) for r in range(batch.rounds)],
@@ -84,13 +82,21 @@ class Plan:
             "min_crop": crops[thin].tolist(),
         }
 
+    def _join_rounds(self) -> list[int]:
+        """When the images of the first class join, by rank."""
+        joins = {}
+        for batch in self.batches:
+            own = batch.labels == 0
+            joins |= dict(zip(batch.ranks[own].tolist(), batch.join[own].tolist(), strict=True))
+        return [join for _, join in sorted(joins.items())]
+
 
 def make_plan(config: Any, num_classes: int) -> Plan:
     """Plans the synthesis of a config.
 
     Args:
       config: reads `ipc`, `seed` and `synthesis.{iterations,round_iterations,early_late,
-        min_iterations,class_batch,crop_curriculum,milestone}`.
+        min_iterations,class_batch,layout,initial,crop_curriculum,milestone}`.
       num_classes: k.
 
     Raises:
@@ -110,6 +116,13 @@ def make_plan(config: Any, num_classes: int) -> Plan:
             f"synthesis.min_crop, max_crop: got {options.min_crop}, {options.max_crop}, expected "
             "0 < min_crop <= max_crop <= 1"
         )
+    if options.initial == "noise" and not options.iterations:
+        raise InputError(
+            "synthesis.initial 'noise' with synthesis.iterations 0: nothing would be made; "
+            "expected 'real' or iterations"
+        )
     rounds = sched.class_rounds(schedule, num_classes, numpy_seed(config.seed, "class_rounds"))
-    batches = sched.class_batches(schedule, num_classes, options.class_batch, rounds)
+    batches = sched.class_batches(
+        schedule, num_classes, options.class_batch, rounds, options.layout
+    )
     return Plan(schedule, tuple(batches), num_classes)

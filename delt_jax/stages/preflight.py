@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from delt_jax.core.ranking import MODES
+from delt_jax.core.schedule import LAYOUTS
 from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
@@ -47,6 +48,8 @@ WORDS: tuple[tuple[str, Sequence[str]], ...] = (
     ("select.statistics", STATISTICS),
     ("synthesis.statistics", STATISTICS),
     ("synthesis.compute_dtype", COMPUTE_DTYPES),
+    ("synthesis.initial", ("real", "noise")),
+    ("synthesis.layout", LAYOUTS),
     ("evaluate.statistics", STATISTICS),
     ("distilled.format", FORMATS),
     ("distilled.rounding", ROUNDINGS),

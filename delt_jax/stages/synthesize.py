@@ -30,7 +30,7 @@ from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
-from delt_jax.runtime.streams import stream
+from delt_jax.runtime.streams import numpy_seed, stream
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import matching, packing_width
 from delt_jax.stages.finished_batches import FinishedBatches, SynthesizeResult
@@ -295,12 +295,20 @@ class _Synthesis:
 
     def _initial_stack(self, pack: Pack) -> np.ndarray:
         """What a pack begins as: normalised, float32."""
-        return pack.stack([self._initial_images(batch) for batch in pack.batches])
+        initial = self._noise if self.options.initial == "noise" else self._initial_images
+        return pack.stack([initial(batch) for batch in pack.batches])
 
     def _initial_images(self, batch: ClassBatch) -> np.ndarray:
-        """The same normalised, float32."""
+        """What a class batch of real images begins as, normalised, float32."""
         pixels = self._initial_pixels(batch).astype(np.float32) / np.float32(255)
         return (pixels - self.mean) / self.std
+
+    def _noise(self, batch: ClassBatch) -> np.ndarray:
+        """Standard normal, float32: a slot begins as the same noise in whatever batch it is."""
+        shape = (self.image_size, self.image_size, 3)
+        seeds = [numpy_seed(self.config.seed, "noise", int(slot)) for slot in batch.slots]
+        draws = [np.random.default_rng(seed).standard_normal(shape, np.float32) for seed in seeds]
+        return np.stack(draws)
 
     def _check(self, pack: Pack, chunks: Sequence[rounds.Chunk]) -> float:
         """Logs the losses of some chunks of one round; stops the run where one is not finite."""

@@ -3,13 +3,14 @@ import pytest
 
 from benchmarks import evaluation, figures, machine, tables
 from delt_jax.models import registry
+from delt_jax.runtime import matrix_rate
 
 WORK = evaluation.Work("conv3_w32", 8, batch=4, operations=0)  # RandAugment takes long to compile
 
 
 def test_a_student_is_timed(monkeypatch, tmp_path):
     monkeypatch.setitem(evaluation.WORKS, "tiny", WORK)
-    monkeypatch.setitem(machine.SIDE, "cpu", 16)
+    monkeypatch.setitem(matrix_rate.SIDE, "cpu", 16)
     monkeypatch.setitem(machine.BYTES, "cpu", 1024)
     flags = ["--arch=conv3_w32", "--size=8", "--batch=4", "--steps=2", "--turns=2"]
     result = evaluation.measure(evaluation.parse(flags))

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import figures, machine, synthesis, tables
 from benchmarks.recovery import Recovery, Work
 from delt_jax.errors import InputError
+from delt_jax.runtime import matrix_rate
 
 TINY = ["--arch=conv3_w32", "--size=8", "--images=4", "--ipc=4"]
 TINY += ["--schedule=4/2", "--steps=2", "--turns=1"]
@@ -14,7 +15,7 @@ TINY += ["--schedule=4/2", "--steps=2", "--turns=1"]
 
 @pytest.fixture(autouse=True)
 def small_rates(monkeypatch):
-    monkeypatch.setitem(machine.SIDE, "cpu", 16)
+    monkeypatch.setitem(matrix_rate.SIDE, "cpu", 16)
     monkeypatch.setitem(machine.BYTES, "cpu", 1024)
 
 

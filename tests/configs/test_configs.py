@@ -9,8 +9,19 @@ import sys
 import pytest
 import tiny_run
 
-from configs import base, cifar10, custom, digits, imagenet, imagenet100, imagenette, tiny_imagenet
+from configs import (
+    base,
+    cifar10,
+    custom,
+    digits,
+    imagenet,
+    imagenet100,
+    imagenette,
+    presets,
+    tiny_imagenet,
+)
 from delt_jax.errors import InputError
+from delt_jax.stages import preflight
 from delt_jax.stages.planning import make_plan
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -34,7 +45,7 @@ def test_unknown_arguments_are_refused(name):
 
 
 def test_arguments_become_their_types():
-    c = cifar10.get_config("ipc=50,source=/data/x,constant")
+    c = cifar10.get_config("ipc=50,source=/data/x,method=early_only")
     assert (c.ipc, c.data.source, c.synthesis.early_late) == (50, "/data/x", False)
 
 
@@ -72,7 +83,7 @@ def test_every_data_set_takes_every_method(name):
 
     assert get_config().to_dict() == get_config("method=delt").to_dict()
     assert get_config().synthesis.early_late
-    assert not get_config("method=constant").synthesis.early_late
+    assert not get_config("method=early_only").synthesis.early_late
     rded = get_config("method=rded")
     assert (rded.select.mode, rded.select.crops, rded.select.images_per_class) == ("top", 5, 300)
     assert rded.select.factor == (2 if name.startswith("imagenet") else 1)
@@ -86,10 +97,37 @@ def test_rded_of_many_images_looks_at_as_many_as_it_needs():
     assert imagenet.get_config("ipc=100,method=rded").select.images_per_class == 400
 
 
-def test_constant_is_short_for_its_method():
-    assert cifar10.get_config("constant").to_dict() == (
-        cifar10.get_config("method=constant").to_dict()
-    )
+@pytest.mark.parametrize("method", presets.METHODS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_method_on_every_data_set_passes_preflight(name, method):
+    config = CONFIGS[name].get_config(f"smoke,method={method}")
+    assert config.method == method
+    preflight.check(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "method", "expected"),
+    [  # FAMILY: learning rate, weight of BatchNorm matching, largest roll
+        (imagenet, "cda", (0.25, 0.01, 32)),
+        (imagenet, "sre2l", (0.25, 0.01, 32)),
+        (tiny_imagenet, "cda", (0.4, 0.05, 4)),
+        (tiny_imagenet, "sre2l", (0.1, 1.0, 4)),
+        (cifar10, "cda", (0.25, 0.01, 4)),
+    ],
+)
+def test_the_baselines_have_their_authors_settings(config, method, expected):
+    s = config.get_config(f"method={method}").synthesis
+    assert (s.learning_rate, s.bn_weight, s.jitter) == expected
+    assert (s.early_late, s.initial, s.layout, s.iterations) == (False, "noise", "across", 4000)
+    assert s.milestone == (1.0 if method == "cda" else 0.0)
+
+
+def test_controls_are_real_images_evaluated_once():
+    selected, random = (digits.get_config(f"method={name}") for name in ("selected", "random"))
+    assert (selected.select.mode, random.select.mode) == ("medium", "random")
+    assert selected.synthesis.iterations == random.synthesis.iterations == 0
+    assert selected.evaluate.sets == ("distilled", "random")
+    assert random.evaluate.sets == ("distilled",)
 
 
 def test_a_smoke_run_of_rded_is_one_still():
@@ -100,7 +138,8 @@ def test_a_smoke_run_of_rded_is_one_still():
 @pytest.mark.slow
 def test_rded_runs_every_stage(tmp_path):
     command = [
-        *(sys.executable, "-m", "delt_jax.main", "--config=configs/digits.py:smoke,method=rded"),
+        *(sys.executable, "-m", "delt_jax.main", "--config=configs/digits.py:smoke"),
+        "--config.method=rded",
         f"--workdir={tmp_path / 'run'}",
     ]
     environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}

@@ -81,7 +81,8 @@ def test_every_schedule_deals_each_slot_once_and_counts_what_its_masks_say(seed)
     )
     k, size = int(random.integers(1, 7)), int(random.integers(1, 40))
     rounds_of_class = sched.class_rounds(schedule, k, [seed])
-    batches = sched.class_batches(schedule, k, size, rounds_of_class)
+    layout = str(random.choice(sched.LAYOUTS))
+    batches = sched.class_batches(schedule, k, size, rounds_of_class, layout)
     slots = np.concatenate([batch.slots for batch in batches])
     np.testing.assert_array_equal(np.sort(slots), np.arange(k * schedule.ipc))
     for batch in batches:
@@ -129,3 +130,18 @@ def test_no_iterations_leave_every_image_as_it_is():
     assert sched.constant_image_iterations(schedule, 4) == 0
     with pytest.raises(InputError, match="iterations: got -1, expected at least 0"):
         Schedule(ipc=3, iterations=-1, round_iterations=500)
+
+
+def test_across_classes_a_batch_holds_one_image_of_each():
+    plan = Schedule(ipc=3, iterations=8, round_iterations=4, early_late=False)
+    batches = sched.class_batches(plan, 5, 4, layout="across")
+    assert [batch.labels.tolist() for batch in batches] == [[0, 1, 2, 3], [4]] * 3
+    assert [set(batch.ranks.tolist()) for batch in batches] == [{0}, {0}, {1}, {1}, {2}, {2}]
+    assert sorted(np.concatenate([batch.slots for batch in batches])) == list(range(15))
+    assert sum(batch.image_iterations for batch in batches) == 15 * 8
+
+
+def test_an_unknown_layout_is_refused():
+    plan = Schedule(ipc=3, iterations=8, round_iterations=4)
+    with pytest.raises(InputError, match="layout: got 'ranks', expected one of class, across"):
+        sched.class_batches(plan, 5, 4, layout="ranks")

@@ -44,7 +44,7 @@ def test_imagenet_at_ipc_50_costs_what_the_paper_says():
 
 
 def test_constant_iterations_cost_all_of_them():
-    tasks = imagenet_tasks("ipc=50,constant", ("synthesize",))
+    tasks = imagenet_tasks("ipc=50,method=early_only", ("synthesize",))
     assert tasks[0].what == "200,000,000 image-iterations"
 
 

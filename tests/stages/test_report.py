@@ -59,6 +59,7 @@ def fabricate(
     workdir = WorkDir(folder / "run")
     config = ml_collections.ConfigDict(
         {
+            "method": "delt",
             "seed": 1,
             "ipc": ipc,
             "data": {

@@ -102,6 +102,42 @@ def test_the_arrangement_does_not_change_the_images(finished, tmp_path):
     assert np.abs(difference).max() <= 1  # float32 rounding before rounding to 8 bits
 
 
+def test_noise_across_classes_owes_nothing_to_the_selection(tmp_path):
+    made = []
+    for name, selection in (("one", CHOSEN), ("other", CHOSEN[:, ::-1])):
+        config, workdir = prepare(tmp_path, name)
+        config.synthesis.early_late = False
+        config.synthesis.initial, config.synthesis.layout = "noise", "across"
+        write_selection(workdir, train_source(config), Selection(selection, np.full((3, 2), 0.5)))
+        result = synthesize.run(config, workdir)
+        assert result.image_iterations == result.constant == 3 * 2 * 6
+        made.append(images_of(workdir))
+    np.testing.assert_array_equal(*made)
+    # What is left of noise of mean 0 and deviation 1, normalised: .25 about .5, clipped.
+    assert 100 < made[0].mean() < 155 and made[0].std() > 40
+    assert not (made[0][0] == made[0][1]).all()
+    records = read_distilled(workdir.distilled)[2]
+    assert {record.source for record in records} == {""}
+    assert [record.slot for record in records] == [0, 1] * 3
+    schedule = workdir.read_json(workdir.schedule_json)
+    assert (schedule["class_batches"], schedule["join_rounds"]) == (2, [0, 0])
+
+
+def test_noise_does_not_depend_on_the_layout(tmp_path):
+    made = {}
+    for layout in ("class", "across"):
+        config, workdir = prepare(tmp_path, layout)
+        config.synthesis.initial, config.synthesis.layout = "noise", layout
+        synthesis = synthesize._Synthesis(config, workdir)
+        made[layout] = {
+            slot: image
+            for batch in synthesis.plan.batches
+            for slot, image in zip(batch.slots, synthesis._noise(batch), strict=True)
+        }
+    for slot in range(6):
+        np.testing.assert_array_equal(made["class"][slot], made["across"][slot])
+
+
 def test_a_run_that_stopped_goes_on_and_gives_the_same_bits(finished, tmp_path, monkeypatch):
     config, workdir = prepare(tmp_path)
     config.synthesis.checkpoint_minutes = 0.0

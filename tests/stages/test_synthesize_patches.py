@@ -28,6 +28,7 @@ def mosaics():
 def prepared(tmp_path):
     """A work directory up to a selection of mosaics, and a config of three class batches."""
     config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
+    config.method = "rded"
     config.select.update(crops=5, factor=2, mode="top")
     config.synthesis.update(iterations=0, early_late=False, class_batch=2)
     config.distilled.update(format="png", rounding="nearest")

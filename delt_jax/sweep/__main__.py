@@ -1,0 +1,90 @@
+"""Command line: `python -m delt_jax.sweep --sweep=configs/sweeps.py:methods --workdir=runs/sweep`.
+
+`--config.a.b=value` is passed on to every point.
+"""
+
+import pathlib
+import shlex
+import signal
+import sys
+
+from absl import app, flags, logging
+
+from delt_jax.errors import InputError
+from delt_jax.runtime.command_line import parse_flags
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.sweep.collection import collect
+from delt_jax.sweep.planning import Step, load_sweep, plan
+from delt_jax.sweep.running import run_points
+
+_SWEEP = flags.DEFINE_string("sweep", None, "FILE.py:NAME,argument=value,...")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Holds a work directory a point, and the tables.")
+_POINT = flags.DEFINE_integer("point", None, "Run this point alone, counted from 1; no tables.")
+_COLLECT = flags.DEFINE_bool("collect", False, "Run nothing; make the tables of what is done.")
+_DRY_RUN = flags.DEFINE_bool("dry-run", False, "Print the commands of the points; do nothing.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute what was made with another config.")
+flags.mark_flags_as_required(["sweep", "workdir"])
+_passed_on: list[str] = []  # --config.a.b=value
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Flags of the sweep; those of configs are set aside for the points."""
+    _passed_on[:] = [argument for argument in argv if argument.startswith("--config.")]
+    for argument in _passed_on:
+        if argument.startswith("--config.method="):
+            raise InputError(f"{argument}: each point has its method; expected it in --sweep")
+        if "=" not in argument:
+            raise InputError(f"{argument}: got no value, expected {argument}=VALUE")
+    return parse_flags([argument for argument in argv if argument not in _passed_on])
+
+
+def main(argv: list[str]) -> int:
+    """Runs the points and collects them; 1 where one has failed."""
+    if len(argv) > 1:
+        raise InputError(f"arguments: got {argv[1]!r}, expected flags only (--sweep, --workdir)")
+    sweep = load_sweep(str(_SWEEP.value))
+    folder = pathlib.Path(str(_WORKDIR.value))
+    extra = [*_passed_on, *(["--overwrite"] if _OVERWRITE.value else [])]
+    steps = plan(sweep, folder, extra)
+    chosen = _chosen(steps, _POINT.value)
+    if _DRY_RUN.value:
+        for step in chosen:
+            print(shlex.join(["python", *step.command[1:]]))
+        return 0
+    WorkDir(folder).create()
+    failures = {}
+    if not _COLLECT.value:
+        failures = run_points(chosen, total=len(steps))
+    if _POINT.value is None:
+        collect(sweep, steps, folder)
+        print((folder / "table.md").read_text(encoding="utf-8"))
+        print(f"report   {folder / 'report.html'}")
+    for name, last in failures.items():
+        print(f"error: point {name} failed: {last}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _chosen(steps: list[Step], number: int | None) -> list[Step]:
+    if number is None:
+        return steps
+    if not 1 <= number <= len(steps):
+        raise InputError(f"--point: got {number}, expected 1 to {len(steps)}")
+    return [steps[number - 1]]
+
+
+def run() -> None:
+    """Entry point: a mistake of the user's ends in one line, not a traceback."""
+    logging.set_verbosity(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        app.run(main, flags_parser=parse)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,110 @@
+"""Points in processes of their own: kept, failed, logged, interrupted."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import fabricated
+import pytest
+
+from delt_jax.sweep import running
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fake:
+    """A step that runs some Python instead of a point."""
+
+    step: object
+    code: str
+    is_done: bool = False
+    missing: str = ""
+
+    def __getattr__(self, name):
+        return getattr(self.step, name)
+
+    @property
+    def command(self):
+        return [sys.executable, "-c", self.code]
+
+
+@pytest.fixture
+def steps(tmp_path):
+    return fabricated.make_steps(tmp_path)
+
+
+def test_a_failed_point_is_named_and_the_sweep_goes_on(steps, capfd):
+    said = []
+    failures = running.run_points(
+        [
+            Fake(steps[0], "print('one'); print('error: no such file'); raise SystemExit(2)"),
+            Fake(steps[1], "import sys; print('two'); print('end', file=sys.stderr)"),
+        ],
+        said.append,
+    )
+    assert failures == {"delt": "error: no such file"}
+    assert said[1] == "point 1 of 2, delt: failed (exit code 2): error: no such file"
+    assert said[2].startswith("point 2 of 2, early_only: begins, ")
+    assert said[2].endswith(" left")
+    assert said[3].startswith("point 2 of 2, early_only: done in ")
+    assert capfd.readouterr().out.splitlines() == ["one", "error: no such file", "two", "end"]
+    log = steps[1].workdir.path / running.LOG
+    assert log.read_text() == "two\nend\n"
+
+
+def test_points_that_are_done_are_kept(steps):
+    said = []
+    done = [Fake(steps[0], "raise SystemExit(9)", is_done=True), Fake(steps[1], "pass")]
+    assert running.run_points(done, said.append) == {}
+    assert said[0] == "point 1 of 2, delt: done before, kept"
+    assert not (steps[0].workdir.path / running.LOG).exists()
+
+
+def test_a_point_without_what_it_needs_fails_at_once(steps):
+    said = []
+    fake = Fake(steps[2], "print('ran')", missing="the teacher of point 1 (delt)")
+    assert running.run_points([fake], said.append, total=3) == {
+        "rded": "needs the teacher of point 1 (delt)"
+    }
+    assert said[0].startswith("point 3 of 3, rded: begins")
+
+
+def test_logs_of_several_starts_are_kept(tmp_path, capfd):
+    for text in ("first", "second"):
+        code, last = running.run_logged([sys.executable, "-c", f"print('{text}')"], tmp_path / "l")
+        assert (code, last) == (0, text)
+    assert (tmp_path / "l").read_text() == "first\nsecond\n"
+    assert capfd.readouterr().out == "first\nsecond\n"
+
+
+def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    code = (
+        "import pathlib, sys\n"
+        "from delt_jax.sweep import running\n"
+        f"running.run_logged([sys.executable, '-c', {child!r}], pathlib.Path('log'))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    sweep = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    pid = int(sweep.stdout.readline())
+    sweep.send_signal(signal.SIGINT)  # to the sweep alone
+    _, errors = sweep.communicate(timeout=20)
+    assert "KeyboardInterrupt" in errors
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the point still runs")
