@@ -125,6 +125,7 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.students = ("teacher",)  # architectures; "teacher": the teacher's
     evaluate.sets = ("distilled", "selected", "random")  # what students train on
     evaluate.seeds = (3407, 4663, 2897)  # one student each
+    evaluate.real_images = 200  # training images per class, at most, that diversity and realism are measured against; 0: none
     evaluate.epochs = 300  # passes over the set
     evaluate.batch_size = 0  # 0: by IPC and classes, as published
     evaluate.learning_rate = 0.0  # AdamW; 0: by student, as published
@@ -144,6 +145,11 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.batch_norm = "synchronised"  # over the devices that share a batch: "synchronised" (the result of one) | "per_device"
     evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
+
+    c.continual = continual = ml_collections.ConfigDict()  # students, sets, seeds and protocol are those of evaluate
+    continual.steps = 0  # parts in which the classes arrive, a fresh student after each; must divide them; 0: no continual learning
+    continual.order_seed = 0  # of the order in which they arrive
+    continual.argmax = "all"  # test images may be taken for "all" classes | for those "seen"
 
     c.export = export = ml_collections.ConfigDict()
     export.directory = ""  # where an export goes; "": none but distilled/ itself

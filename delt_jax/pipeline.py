@@ -32,6 +32,7 @@ class Stage:
       outputs: names of `WorkDir` attributes that hold its results.
       always: cheap, and depends on everything: runs every time.
       shared: all hosts of a run work on it, each on its share; else the first one does it.
+      opt_in: option, as a dotted path, that is above 0 where the stage runs unasked; "": always.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Stage:
     outputs: tuple[str, ...] = ()
     always: bool = False
     shared: bool = False
+    opt_in: str = ""
 
 
 STAGES: tuple[Stage, ...] = (
@@ -78,9 +80,20 @@ STAGES: tuple[Stage, ...] = (
         "evaluate",
         ("squeeze", "select", "synthesize", "relabel"),
         ("data", "evaluate"),
+        ignores=("evaluate.real_images",),
         additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
         outputs=("evaluation",),
         shared=True,
+    ),
+    Stage(
+        "continual",
+        ("squeeze", "select", "synthesize", "relabel"),
+        ("data", "evaluate", "continual"),
+        ignores=("evaluate.real_images", "evaluate.eval_every"),
+        additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
+        outputs=("continual",),
+        shared=True,
+        opt_in="continual.steps",
     ),
     Stage("export", ("synthesize",), ("export",)),
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
@@ -89,13 +102,13 @@ NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
 ARRANGEMENT = ("data.workers",)  # parts of the config that decide no stage's result
 
 
-def announce(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
-    """What a run is about to do and what its synthesis costs, for people.
+def announce(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None) -> str:
+    """What a run is about to do and what its synthesis costs, for people; stages as in `run`.
 
     Raises:
       InputError: for an unknown stage, or whatever is wrong with the config.
     """
-    _check_names(stages)
+    stages = _chosen(config, stages)
     return _announcement(config, workdir, stages, *preflight.check(config))
 
 
@@ -113,13 +126,13 @@ def _announcement(
     )
 
 
-def estimate(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
+def estimate(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None) -> str:
     """`announce`, and what the run would cost; computes and writes nothing of it.
 
     Raises:
       InputError: as `announce`.
     """
-    _check_names(stages)
+    stages = _chosen(config, stages)
     spec, plan = preflight.check(config)
     announced = _announcement(config, workdir, stages, spec, plan)
     return f"{announced}\n\n{dry_run.report(config, spec, plan, stages)}"
@@ -128,7 +141,7 @@ def estimate(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
 def run(
     config: Any,
     workdir: WorkDir,
-    stages: Sequence[str] = NAMES,
+    stages: Sequence[str] | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -137,7 +150,7 @@ def run(
     Args:
       config: the resolved config.
       workdir: the work directory.
-      stages: names, in any order.
+      stages: names, in any order; None for all but those that the config does not opt into.
       overwrite: recompute stages that were made with another config, and what depends on them;
         otherwise such a stage is refused.
       say: takes the lines for people.
@@ -149,7 +162,7 @@ def run(
       InputError: for an unknown stage, a stage whose config has changed, or a result of an earlier
         stage that is missing.
     """
-    _check_names(stages)
+    stages = _chosen(config, stages)
     workdir.create()
     crew = hosts.current()
     _check_shared(workdir, crew)
@@ -204,10 +217,15 @@ def _check_shared(workdir: WorkDir, crew: hosts.Hosts) -> None:
         mark.unlink(missing_ok=True)
 
 
-def _check_names(stages: Sequence[str]) -> None:
+def _chosen(config: Any, stages: Sequence[str] | None) -> Sequence[str]:
+    """The stages that were named, checked; else all but those that the config does not opt into."""
+    if stages is None:
+        flat = _flatten(config.to_dict())
+        return [stage.name for stage in STAGES if not stage.opt_in or flat[stage.opt_in] > 0]
     unknown = [name for name in stages if name not in NAMES]
     if unknown:
         raise InputError(f"stages: got {unknown[0]!r}, expected some of {', '.join(NAMES)}")
+    return stages
 
 
 def _record_path(name: str, workdir: WorkDir):

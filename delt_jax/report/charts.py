@@ -87,7 +87,7 @@ class LossPanel:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Accuracy of one set over the epochs; `band` is the range over seeds."""
+    """One set's curve; `band` is the range over seeds, "" for none."""
 
     set: str
     path: str
@@ -96,10 +96,11 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class CurvePanel:
-    """The learning curves of one student."""
+    """Curves of several sets over one axis: what they are, and what the axis is."""
 
-    student: str
-    epochs: Axis
+    title: str
+    over: str
+    along: Axis
     values: Axis
     curves: tuple[Curve, ...]
 
@@ -146,10 +147,10 @@ def accuracy_plot(students: dict[str, Any], teacher_top1: float | None) -> DotPl
 
 def diversity_plot(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -> DotPlot | None:
     """Intra-class cosine of every set; the small dots are classes."""
-    if not diversity:
+    if not order:
         return None
     values = []
-    for summary in diversity.values():
+    for summary in map(diversity.__getitem__, order):
         values += [summary["mean"], *_measured(summary)]
     scale = padded_axis(values, ceiling=1.0)
     dots = []
@@ -159,6 +160,61 @@ def diversity_plot(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -
         mean = diversity[name]["mean"]
         dots.append(Dot(name, scale.at(mean), None, None, shown, mean, None, len(per_class)))
     return DotPlot(scale, (DotGroup("", tuple(dots)),), None)
+
+
+def class_curves(diversity: dict[str, dict[str, Any]], order: Sequence[str]) -> list[CurvePanel]:
+    """The cosines of every set's classes, ascending: to the centroid, and of pairs.
+
+    Real training images are among the pairs alone: there are more of them than images of a set, and
+    the cosine to the centroid falls with their number.
+    """
+    of_pairs = {name: entry.get("pairwise") or {} for name, entry in diversity.items()}
+    panels = []
+    for words, summaries, names in (
+        ("to the centroid", diversity, order),
+        ("of pairs", of_pairs, in_order(of_pairs)),
+    ):
+        sets = {name: sorted(_measured(summaries[name])) for name in names}
+        sets = {name: values for name, values in sets.items() if len(values) > 1}
+        if not sets:
+            continue
+        ranks = axis([1.0, *(float(len(values)) for values in sets.values())], floor=0.0)
+        scale = axis([value for values in sets.values() for value in values], count=5)
+        curves = []
+        for name, values in sets.items():
+            kept = thin(len(values), CURVE_POINTS)
+            path = polyline([k + 1 for k in kept], [values[k] for k in kept], ranks, scale)
+            curves.append(Curve(name, path, ""))
+        title = f"Cosine {words} by class, ascending"
+        panels.append(CurvePanel(title, f"classes by cosine {words}", ranks, scale, tuple(curves)))
+    return panels
+
+
+def continual_curves(students: dict[str, Any]) -> list[CurvePanel]:
+    """Accuracy by the number of classes seen, a panel a student; bands are the deviations.
+
+    Args:
+      students: `continual` of results.json.
+    """
+
+    def edge(row: dict[str, Any], sign: int) -> float:
+        return max(0.0, row["top1_mean"] + sign * (row["top1_std"] or 0.0))
+
+    panels = []
+    for student, sets in students.items():
+        rows = [row for steps in sets.values() for row in steps]
+        seen = axis([0.0, *(float(row["classes"]) for row in rows)], floor=0.0)
+        scale = axis([edge(row, sign) for row in rows for sign in (-1, 1)], count=5, floor=0.0)
+        curves = []
+        for name, steps in sets.items():
+            classes = [row["classes"] for row in steps]
+            mean = polyline(classes, [row["top1_mean"] for row in steps], seen, scale)
+            lows, highs = ([edge(row, sign) for row in steps] for sign in (-1, 1))
+            band = polyline(classes + classes[::-1], highs + lows[::-1], seen, scale) + "Z"
+            curves.append(Curve(name, mean, band))
+        title = f"Top-1 accuracy of {student} on the classes seen"
+        panels.append(CurvePanel(title, f"classes seen by {student}", seen, scale, tuple(curves)))
+    return panels
 
 
 def _measured(summary: dict[str, Any]) -> list[float]:
@@ -187,7 +243,8 @@ def learning_curves(evaluations: Sequence[Evaluation]) -> list[CurvePanel]:
             highs, lows = ([edge(vs) for vs in values.values()] for edge in (max, min))
             band = polyline(times + times[::-1], highs + lows[::-1], epochs, scale) + "Z"
             curves.append(Curve(name, mean, band))
-        panels.append(CurvePanel(student, epochs, scale, tuple(curves)))
+        title = f"Top-1 accuracy of {student} by epoch"
+        panels.append(CurvePanel(title, f"epoch of {student}", epochs, scale, tuple(curves)))
     return panels
 
 

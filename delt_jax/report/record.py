@@ -27,6 +27,18 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
+class ContinualStep:
+    """One student after one step of continual learning; its accuracy on the classes seen."""
+
+    student: str
+    set: str
+    seed: int
+    step: int  # from 1
+    classes: int  # seen
+    top1: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Record:
     """A run. Dictionaries are the files as they were written, empty where there is none."""
 
@@ -37,7 +49,8 @@ class Record:
     manifest: dict[str, Any]  # its header
     images: tuple[ImageRecord, ...]
     evaluations: tuple[Evaluation, ...]
-    diversity: dict[str, dict[str, Any]]  # set -> {"mean": ..., "per_class": [...]}
+    diversity: dict[str, dict[str, Any]]  # set -> as `stages.diversity` says
+    continual: tuple[ContinualStep, ...]
     metrics: list[dict[str, Any]]
     stage_seconds: dict[str, float]  # of the latest run of each stage that has ended
 
@@ -55,6 +68,7 @@ def read_record(workdir: WorkDir) -> Record:
         images=manifest.records,
         evaluations=evaluations,
         diversity=diversity,
+        continual=_read_continual(workdir),
         metrics=read_metrics(workdir.metrics_jsonl),
         stage_seconds=_read_stage_seconds(workdir),
     )
@@ -110,3 +124,19 @@ def _read_evaluations(
                 f"{path}: no evaluation ({type(error).__name__}: {error}); delete it to remake it"
             ) from None
     return tuple(evaluations), diversity
+
+
+def _read_continual(workdir: WorkDir) -> tuple[ContinualStep, ...]:
+    """Reads continual/*.json: one file per student, set, seed and step."""
+    found = []
+    names = [field.name for field in dataclasses.fields(ContinualStep)]
+    for path in sorted(workdir.continual.glob("*.json")):
+        value = workdir.read_json(path)
+        try:
+            found.append(ContinualStep(**{name: value[name] for name in names}))
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: no step of continual learning ({type(error).__name__}: {error}); delete "
+                "it to remake it"
+            ) from None
+    return tuple(found)

@@ -11,6 +11,10 @@ The schema (version 1); accuracies in percent, null where something was not meas
     comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
                 points, its 95 % confidence interval (Welch's t), and whether that excludes zero
     diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
+    metrics     set -> {centroid_cosine, pairwise_cosine, coverage, frechet_distance}; a set "real"
+                is the training images that the last two compare the others with
+    continual   student -> set -> [{step, classes, top1_mean, top1_std, n}]: classes seen, and the
+                accuracy on them of students of their images; {} where there are none
     cost        {image_iterations, promised, constant, saved_fraction, iterations, seconds,
                 seconds_compile, seconds_saved_fraction, device}
     stages      name -> seconds of the latest run of the stage
@@ -30,12 +34,13 @@ from typing import Any
 import scipy.stats
 
 import delt_jax
-from delt_jax.report.record import Evaluation, Record, config_value
+from delt_jax.report.record import ContinualStep, Evaluation, Record, config_value
 from delt_jax.runtime.workdir import WorkDir
 
 SCHEMA = "delt_jax/results"
 SCHEMA_VERSION = 1
 SET_ORDER = ("distilled", "selected", "random")
+REAL = "real"  # in diversity.json: the training images, of which there are more than of a set
 CONFIDENCE = 0.95  # of the interval of a difference
 
 
@@ -59,7 +64,13 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "teacher": {"arch": record.teacher.get("arch"), "top1": record.teacher.get("top1")},
         "students": students,
         "comparisons": _comparisons(students),
-        "diversity": {name: record.diversity[name]["mean"] for name in in_order(record.diversity)},
+        "diversity": {
+            name: record.diversity[name]["mean"]
+            for name in in_order(record.diversity)
+            if name != REAL
+        },
+        "metrics": {name: _metrics(record.diversity[name]) for name in in_order(record.diversity)},
+        "continual": _continual(record),
         "cost": _cost(record.schedule),
         "stages": record.stage_seconds,
         "paths": _paths(workdir),
@@ -105,9 +116,9 @@ def _set_summary(evaluations: list[Evaluation]) -> dict[str, Any]:
     epochs = {e.epochs for e in evaluations}
     return {
         "top1_mean": statistics.fmean(top1),
-        "top1_std": statistics.stdev(top1) if len(top1) > 1 else None,
+        "top1_std": _deviation(top1),
         "best_mean": statistics.fmean(best) if best else None,
-        "best_std": statistics.stdev(best) if len(best) > 1 else None,
+        "best_std": _deviation(best),
         "n": len(top1),
         "epochs": epochs.pop() if len(epochs) == 1 else None,
         "seeds": {str(e.seed): {"top1": e.top1, "best": e.best} for e in evaluations},
@@ -136,6 +147,44 @@ def _comparisons(students: dict[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _continual(record: Record) -> dict[str, Any]:
+    """Means and sample deviations over seeds, by student, set and step."""
+    groups: dict[str, dict[str, dict[int, list[ContinualStep]]]] = {}
+    for found in record.continual:
+        steps = groups.setdefault(found.student, {}).setdefault(found.set, {})
+        steps.setdefault(found.step, []).append(found)
+    return {
+        student: {
+            name: [
+                {
+                    "step": step,
+                    "classes": found[0].classes,
+                    "top1_mean": statistics.fmean(one.top1 for one in found),
+                    "top1_std": _deviation([one.top1 for one in found]),
+                    "n": len(found),
+                }
+                for step, found in sorted(sets[name].items())
+            ]
+            for name in in_order(sets)
+        }
+        for student, sets in groups.items()
+    }
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _metrics(entry: dict[str, Any]) -> dict[str, float | None]:
+    """What results.json says of one set's entry in diversity.json; older ones have less."""
+    return {
+        "centroid_cosine": entry["mean"],
+        "pairwise_cosine": (entry.get("pairwise") or {}).get("mean"),
+        "coverage": (entry.get("coverage") or {}).get("mean"),
+        "frechet_distance": entry.get("frechet_distance"),
+    }
 
 
 def welch_interval(
@@ -198,6 +247,7 @@ def _paths(workdir: WorkDir) -> dict[str, str]:
         "distilled": workdir.distilled,
         "labels": workdir.labels,
         "evaluation": workdir.evaluation,
+        "continual": workdir.continual,
         "metrics": workdir.metrics_jsonl,
         "report": workdir.report_html,
         "results": workdir.results_json,

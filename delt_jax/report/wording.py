@@ -86,12 +86,17 @@ def set_label(name: str) -> str:
         "distilled": "the distilled images",
         "selected": "the selected real images",
         "random": "random real images",
+        "real": "the real training images",
     }.get(name, f"the set {name}")
 
 
 def set_short(name: str) -> str:
     """A set's name in a table."""
-    return {"selected": "selected real", "random": "random real"}.get(name, name)
+    return {
+        "selected": "selected real",
+        "random": "random real",
+        "real": "training images",
+    }.get(name, name)
 
 
 def points(mean: float | None, std: float | None = None, digits: int = 1) -> str:

@@ -45,6 +45,7 @@ class WorkDir:
         self.distilled = self.path / "distilled"
         self.labels = self.path / "labels"
         self.evaluation = self.path / "evaluation"
+        self.continual = self.path / "continual"
         self.results_json = self.path / "results.json"
         self.report_html = self.path / "report.html"
         self.stages = self.path / "stages"

@@ -69,7 +69,7 @@ def tasks(
     """What a run computes, in the order of its stages.
 
     Args:
-      config: reads `teacher`, `select`, `synthesis.compute_dtype` and `evaluate`.
+      config: reads `teacher`, `select`, `synthesis.compute_dtype`, `evaluate` and `continual`.
       spec: the data set.
       plan: of the synthesis.
       sizes: images of the splits, as they are used; None where that is not known, and then whatever
@@ -94,6 +94,18 @@ def tasks(
         )
     found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first host"))
     found += _student_tasks(config, images, sizes, forward_flops)
+    if config.continual.steps:
+        found += _continual_tasks(config, images, forward_flops)
+    if sizes is not None and config.evaluate.real_images:
+        compared = _cut(sizes.train, spec.num_classes, config.evaluate.real_images)
+        found.append(
+            Task(
+                "evaluate",
+                f"{arch} on {compared:,} real images, to compare with",
+                compared * forward,
+                "first host",
+            )
+        )
     return [task for task in found if task.stage in stages]
 
 
@@ -172,6 +184,25 @@ def _student_tasks(
                 )
             )
     return found
+
+
+def _continual_tasks(config: Any, images: int, forward_flops: Callable[[str], float]) -> list[Task]:
+    """Training alone: each student is tested once, on the classes it has seen."""
+    options, teacher, steps = config.evaluate, config.teacher.arch, config.continual.steps
+    count = len(options.sets) * len(options.seeds) * steps
+    passes = images * (steps + 1) / 2 * options.epochs  # of all steps: 1/steps, 2/steps ... 1 of it
+    return [
+        Task(
+            "continual",
+            f"{count} x {name} trained: up to {images:,} images x {options.epochs} epochs",
+            count / steps * passes * (TRAINING * forward_flops(name) + forward_flops(teacher)),
+            "hosts",
+            count,
+        )
+        for name in dict.fromkeys(
+            teacher if name in ("", "teacher") else name for name in options.students
+        )
+    ]
 
 
 def tested_epochs(epochs: int, every: int) -> int:

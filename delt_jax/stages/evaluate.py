@@ -7,36 +7,24 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
 
-from delt_jax.core import data_parallel, programs
-from delt_jax.core.augment.views import Statistics
-from delt_jax.core.diversity import intra_class_cosine
-from delt_jax.data import unreadable
-from delt_jax.data.decoding import decode
-from delt_jax.data.image_source import ImageSource
-from delt_jax.data.patches import initial_images
-from delt_jax.data.selection import Selection, read_selection, selection_indices
-from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
-from delt_jax.export.image_folder import encode, read_distilled
 from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
-from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
+from delt_jax.stages.cropped_images import CroppedImages
+from delt_jax.stages.diversity import measure_diversity
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student import StudentTrainer, Trained, as_json
+from delt_jax.stages.training_sets import SETS, TrainingSet, open_sets
 
 SCHEMA_VERSION = 1
-SETS = ("distilled", "selected", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,21 +60,13 @@ class EvaluateResult:
     Attributes:
       runs: every student, in the order of the config.
       summaries: over seeds, per student and set.
-      diversity: intra-class cosine of each set in the teacher's features, its mean over classes
-        (`mean`) and `per_class`; over seeds where a set is drawn for each.
+      diversity: measures of each set, and of real images, in the teacher's features; see
+        `delt_jax.stages.diversity.measure_diversity`.
     """
 
     runs: tuple[StudentRun, ...]
     summaries: tuple[Summary, ...]
     diversity: dict[str, dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """The images that a student learns from, by class, then rank."""
-
-    images: UInt8[np.ndarray, "n s s 3"]
-    labels: Int64[np.ndarray, " n"]
 
 
 def run(config: Any, workdir: WorkDir) -> EvaluateResult:
@@ -106,9 +86,9 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     options = config.evaluate
     teacher = load_network(workdir.teacher)
     spec = describe(config)
-    students = _students(options.students, teacher)
-    _check_sets(options.sets, options.seeds)
-    sets = _open_sets(config, workdir, spec)
+    students = student_names(options.students, teacher)
+    check_sets(options.sets, options.seeds)
+    sets = open_sets(config, workdir, spec)
     test = CroppedImages(
         open_split(config, spec, "test"),
         spec.image_size,
@@ -125,8 +105,7 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
 
     crew = hosts.current()
     if crew.is_first:
-        diversity = _measure_diversity(sets, options.seeds, teacher)
-        workdir.write_json(workdir.evaluation / "diversity.json", diversity)
+        measure_diversity(config, workdir, spec, sets, teacher)
     asked: Any = itertools.product(students, sets, options.seeds)
     jobs = [_Job(*job) for job in asked]
     # Hosts train students of their own, on all of their devices; so none waits for the others.
@@ -208,7 +187,7 @@ def _read(workdir: WorkDir, job: _Job) -> StudentRun:
     )
 
 
-def _students(names: Any, teacher: Network) -> tuple[str, ...]:
+def student_names(names: Any, teacher: Network) -> tuple[str, ...]:
     """Architectures by name, the teacher's for "" and "teacher"; each is built once to check it."""
     students = tuple(
         dict.fromkeys(teacher.arch if name in ("", "teacher") else name for name in names)
@@ -220,105 +199,13 @@ def _students(names: Any, teacher: Network) -> tuple[str, ...]:
     return students
 
 
-def _check_sets(names: Any, seeds: Any) -> None:
+def check_sets(names: Any, seeds: Any) -> None:
+    """Raises `InputError` for `evaluate.sets` that are unknown, or no `evaluate.seeds`."""
     if not seeds:
         raise InputError("evaluate.seeds is empty; expected at least one seed")
     for name in names:
         if name not in SETS:
             raise InputError(f"evaluate.sets: {name!r}; expected some of {', '.join(SETS)}")
-
-
-def _open_sets(
-    config: Any, workdir: WorkDir, spec: DatasetSpec
-) -> dict[str, Callable[[int], TrainingSet]]:
-    """For each set that is asked for, its images as a function of the student's seed."""
-    sets: dict[str, Callable[[int], TrainingSet]] = {}
-    names, ipc, size = config.evaluate.sets, config.ipc, spec.image_size
-    if "distilled" in names:
-        images, labels, _ = read_distilled(workdir.distilled)
-        counts = np.bincount(labels, minlength=spec.num_classes)
-        if images.shape[1:] != (size, size, 3) or len(counts) != spec.num_classes:
-            raise InputError(
-                f"{workdir.distilled}: {len(counts)} classes of {images.shape[2]} x "
-                f"{images.shape[1]} pixels; expected {spec.num_classes} of {size} x {size}"
-            )
-        if set(counts) != {ipc}:
-            raise InputError(
-                f"{workdir.distilled}: {min(counts)} to {max(counts)} images per class; expected "
-                f"ipc = {ipc}"
-            )
-        distilled = TrainingSet(images, labels)
-        sets["distilled"] = lambda seed: distilled
-    if {"selected", "random"} & set(names):
-        source = open_split(config, spec, "train")
-
-        def real(selection: Selection) -> TrainingSet:
-            return _real_images(source, selection, ipc, size, config.distilled)
-
-        if "selected" in names:
-            chosen = read_selection(workdir.selection_csv, source)
-            if chosen.ipc < ipc:
-                raise InputError(
-                    f"{workdir.selection_csv}: {chosen.ipc} images per class; expected at "
-                    f"least ipc = {ipc}"
-                )
-            selected = real(chosen)
-            sets["selected"] = lambda seed: selected
-        if "random" in names:
-            unranked = np.zeros(len(source))
-            left_out = {name for name, _ in unreadable.read(workdir)}
-            readable = np.asarray([name not in left_out for name in source.names])
-
-            def draw(seed: int) -> TrainingSet:
-                indices = selection_indices(source, unranked, "random", ipc, seed, among=readable)
-                return real(Selection(indices, unranked[indices]))
-
-            sets["random"] = draw
-    return {name: sets[name] for name in names}
-
-
-def _real_images(
-    source: ImageSource, selection: Selection, ipc: int, size: int, stored: Any
-) -> TrainingSet:
-    """The first IPC initial images of each class, with what JPEG does where it is used."""
-    labels, ranks = np.divmod(np.arange(len(selection.indices) * selection.ipc), selection.ipc)
-    slots = np.flatnonzero(ranks < ipc)
-    images = initial_images(source, selection, size, slots)
-    if stored.format == "jpg":
-        files = (encode(image, stored.format, stored.quality) for image in images)
-        images = np.stack([decode(file, "image") for file in files])
-    return TrainingSet(images, labels[slots])
-
-
-def _measure_diversity(
-    sets: dict[str, Callable[[int], TrainingSet]], seeds: Any, teacher: Network
-) -> dict[str, dict[str, Any]]:
-    """Intra-class cosine in the teacher's penultimate features, without augmentation."""
-    module = teacher.module
-    moments = Statistics.of(teacher.mean, teacher.std)
-    mesh = device_mesh(data_parallel.IMAGES)
-    variables = data_parallel.replicate(teacher.variables, mesh)
-
-    def features(variables, inputs, train):
-        _, sown = module.apply(variables, inputs, train=train, mutable=["features"])
-        return sown["features"]["penultimate"]
-
-    features_of = programs.inference_program(features, mesh)
-
-    def per_class(training_set: TrainingSet) -> Float[np.ndarray, " k"]:
-        found = apply_in_batches(
-            lambda part: features_of(variables, part, moments), training_set.images
-        )
-        labels = jnp.asarray(training_set.labels)
-        cosines, _ = intra_class_cosine(jnp.asarray(found), labels, teacher.num_classes)
-        return np.asarray(cosines)
-
-    diversity = {}
-    for name, images_of in sets.items():
-        drawn = seeds if name == "random" else seeds[:1]
-        classes = np.mean([per_class(images_of(seed)) for seed in drawn], axis=0)
-        diversity[name] = {"mean": float(np.nanmean(classes)), "per_class": as_json(classes)}
-    return diversity
 
 
 def _reporter(

@@ -32,11 +32,14 @@ def open_split(
     source = sources.open_source(
         spec, config.data.source or "", split, image_size or spec.image_size
     )
-    if not most:
-        return source
+    return evenly_spaced(source, most) if most else source
+
+
+def evenly_spaced(source: ImageSource, most: int) -> ImageSource:
+    """Cuts every class to at most so many images, evenly spaced in the order of the source."""
     chosen = []
     for label in range(len(source.class_names)):
         members = np.flatnonzero(source.labels == label)
         count = min(most, len(members))
-        chosen.append(members[np.arange(count) * len(members) // max(count, 1)])  # evenly spaced
+        chosen.append(members[np.arange(count) * len(members) // max(count, 1)])
     return Subset(source, np.sort(np.concatenate(chosen)))

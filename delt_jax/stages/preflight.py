@@ -12,11 +12,11 @@ from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import protocol, select
-from delt_jax.stages.evaluate import SETS
+from delt_jax.stages import continual, protocol, select
 from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
+from delt_jax.stages.training_sets import SETS
 
 STATISTICS = ("teacher", "dataset", "imagenet")
 COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -38,7 +38,9 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("select.batch_size", 1, float("inf")),
     ("select.images_per_class", 0, float("inf")),
     ("data.images_per_class", 0, float("inf")),
+    ("evaluate.real_images", 0, float("inf")),
     ("report.classes", 1, float("inf")),
+    ("continual.steps", 0, float("inf")),
 )
 # Option and its words.
 WORDS: tuple[tuple[str, Sequence[str]], ...] = (
@@ -81,6 +83,8 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     protocol.check(config.evaluate)
     spec = describe(config)
     select.check(config, spec.image_size)
+    if config.continual.steps:
+        continual.check(config.continual, spec.num_classes)
     with _about("teacher.arch"):
         registry.check_teacher(config.teacher.arch)
     for path, names in (

@@ -40,6 +40,7 @@ def test_imagenet_at_ipc_50_costs_what_the_paper_says():
     assert trained.compute_dtype == "bfloat16"
     assert by_what(tasks, "9 x resnet18 tested").flops == 9 * 50_000 * 31 * RESNET18
     assert by_what(tasks, "resnet18 on 50,000 images").flops == 50_000 * RESNET18
+    assert by_what(tasks, "resnet18 on 200,000 real images").flops == 200_000 * RESNET18
 
 
 def test_constant_iterations_cost_all_of_them():
@@ -50,8 +51,16 @@ def test_constant_iterations_cost_all_of_them():
 def test_what_is_given_is_not_computed():
     tasks = imagenet_tasks("ipc=50,weights=torchvision", **{"select.ranking": "ranking.csv"})
     assert [task.stage for task in tasks] == [
-        *("squeeze", "synthesize", "relabel", "evaluate", "evaluate")  # squeeze: tested alone
+        *("squeeze", "synthesize", "relabel"),  # squeeze: tested alone
+        *("evaluate",) * 3,  # trained, tested, real images to compare with
     ]
+
+
+def test_continual_learning_costs_the_images_seen_at_each_step():
+    (task,) = imagenet_tasks(stages=("continual",), **{"continual.steps": 10})
+    assert task.pieces == 90
+    # 9 students see 5,000, 10,000 ... 50,000 images.
+    assert task.flops == 9 * 275_000 * 300 * 4 * RESNET18
 
 
 def test_without_the_size_of_the_data_set_the_rest_is_still_estimated():

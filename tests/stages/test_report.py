@@ -22,6 +22,7 @@ from delt_jax.core.schedule import (
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import write_images
 from delt_jax.export.manifest import ImageRecord, write_manifest
+from delt_jax.report.wording import MISSING
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import report
@@ -143,12 +144,19 @@ def fabricate(
                     | {"curve": [[e, top1 * (1 - 0.5 ** (e / 40))] for e in range(1, 301, 10)]}
                     | {"per_class": [top1] * len(names), "class_names": names},
                 )
-        per_class = rng.uniform(-0.03, 0.03, len(names)).tolist()
-        cosines = {"distilled": 0.925, "selected": 0.947, "random": 0.943}
+        apart = rng.uniform(-0.03, 0.03, len(names)).tolist()
+        cosines = {"distilled": 0.925, "selected": 0.947, "random": 0.943, "real": 0.8}
+
+        def by_class(mean):
+            return {"mean": mean, "per_class": [mean + d for d in apart]}
+
         workdir.write_json(
             workdir.evaluation / "diversity.json",
             {
-                chosen: {"mean": mean, "per_class": [mean + d for d in per_class]}
+                chosen: by_class(mean)
+                | {"pairwise": by_class(mean - 0.3), "frechet_distance": 7.25, "images": 20}
+                | {"coverage": by_class(0.5), "fingerprint": ""}
+                | ({"coverage": None, "frechet_distance": None} if chosen == "real" else {})
                 for chosen, mean in cosines.items()
             },
         )
@@ -208,6 +216,15 @@ def test_results_json_has_the_schema(finished):
     assert distilled["seeds"]["4663"] == {"top1": 36.0, "best": 37.0}
     assert list(results["students"]["conv3"]) == ["distilled", "selected", "random"]
     assert results["diversity"] == {"distilled": 0.925, "selected": 0.947, "random": 0.943}
+    assert list(results["metrics"]) == ["distilled", "selected", "random", "real"]
+    assert results["metrics"]["distilled"] == {
+        "centroid_cosine": 0.925,
+        "pairwise_cosine": pytest.approx(0.625),
+        "coverage": 0.5,
+        "frechet_distance": 7.25,
+    }
+    assert results["metrics"]["real"]["pairwise_cosine"] == pytest.approx(0.5)
+    assert results["metrics"]["real"]["coverage"] is None
     cost = results["cost"]
     # IPC 5 over 4 rounds of 10: 40 + 40 + 30 + 20 + 10 iterations a class, four classes.
     assert (cost["image_iterations"], cost["promised"], cost["constant"]) == (560, 560, 800)
@@ -240,6 +257,67 @@ def test_page_can_be_read_without_seeing_it(finished):
     assert len(page.named("caption")) == len(page.named("table"))
     anchors = {a["href"].removeprefix("#") for a in page.named("a")}
     assert anchors <= {section["id"] for section in page.named("section")}
+
+
+def test_diversity_is_shown_with_what_is_better(finished):
+    _, page = finished
+    text = " ".join(page.text.split())
+    for name, better in (("of pairs", "lower"), ("coverage", "higher"), ("distance", "lower")):
+        assert f"{name}{better} is better" in text
+    row = text[text.index("training images", text.index("higher is better")) :]
+    assert row.startswith(
+        "training images0.8000.500" + 2 * MISSING
+    )  # with which the others are compared
+    # The cosine to the centroid depends on the number of images, so the real ones are no yardstick.
+    assert "than the real training images" not in text
+    labels = [svg.get("aria-label", "") for svg in page.named("svg")]
+    assert any("Cosine of pairs by class" in label for label in labels)
+
+
+def test_diversity_of_an_older_run_has_only_the_cosine(tmp_path):
+    config, workdir = fabricate(tmp_path)
+    older = {"distilled": {"mean": 0.9, "per_class": [0.9, 0.8, None, 1.0]}}
+    workdir.write_json(workdir.evaluation / "diversity.json", older)
+    result = report.run(config, workdir)
+    others = dict.fromkeys(("pairwise_cosine", "coverage", "frechet_distance"))
+    assert result.results["metrics"] == {"distilled": {"centroid_cosine": 0.9, **others}}
+    page = Page(result.report_html.read_text(encoding="utf-8"))
+    labels = [svg.get("aria-label", "") for svg in page.named("svg")]
+    assert any("Cosine to the centroid by class" in label for label in labels)
+    assert not any("Cosine of pairs by class" in label for label in labels)
+
+
+def test_continual_learning_is_summed_up_over_seeds(tmp_path):
+    config, workdir = fabricate(tmp_path)
+    for chosen, step, seed, top1 in (
+        *[("distilled", 1, 1, 70.0), ("distilled", 1, 2, 72.0), ("distilled", 2, 1, 50.0)],
+        *[("distilled", 2, 2, 54.0), ("random", 1, 1, 60.0)],
+    ):
+        workdir.write_json(
+            workdir.continual / f"{chosen}-conv3-{seed}-step{step}.json",
+            {"student": "conv3", "set": chosen, "seed": seed, "step": step}
+            | {"classes": 2 * step, "top1": top1},
+        )
+    result = report.run(config, workdir)
+    continual = result.results["continual"]["conv3"]
+    assert list(continual) == ["distilled", "random"]
+    assert continual["distilled"] == [
+        {"step": 1, "classes": 2, "top1_mean": 71.0, "top1_std": pytest.approx(2**0.5), "n": 2},
+        {"step": 2, "classes": 4, "top1_mean": 52.0, "top1_std": pytest.approx(8**0.5), "n": 2},
+    ]
+    assert continual["random"] == [
+        {"step": 1, "classes": 2, "top1_mean": 60.0, "top1_std": None, "n": 1}
+    ]
+    page = Page(result.report_html.read_text(encoding="utf-8"))
+    text = " ".join(page.text.split())
+    assert "which it may take for any class" in text
+    assert "71.0 ± 1.4" in text
+    assert "52.0 ± 2.8" in text
+    labels = [svg.get("aria-label", "") for svg in page.named("svg")]
+    assert "Top-1 accuracy of conv3 on the classes seen" in labels
+    workdir.write_json(workdir.continual / "random-conv3-2-step1.json", {"student": "conv3"})
+    with pytest.raises(InputError, match=r"step1\.json: no step of continual learning \(KeyError"):
+        report.run(config, workdir)
 
 
 def test_hostile_names_stay_text(finished):
@@ -291,7 +369,7 @@ def test_says_so_when_distilled_does_not_win(tmp_path):
         "to differ from random real images." in text
     )
     assert "worse" in text.split("distilled is")[1]
-    assert "better" not in text
+    assert "better" not in text.partition("Diversity and realism")[0]
 
 
 def test_one_seed_has_no_deviation(tmp_path):

@@ -1,0 +1,150 @@
+"""The continual stage: order of the classes, growth, what is kept, what is refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_run import CLASSES, coloured, make_config, save_distilled, save_teacher, train_source
+
+from delt_jax.data.selection import Selection, write_selection
+from delt_jax.errors import InputError
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import continual, evaluate
+from delt_jax.stages.cropped_images import CroppedImages
+from delt_jax.stages.student import Curve, Trained
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A config of three steps of one class, and a work directory as earlier stages leave it."""
+    config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
+    config.continual.steps = 3
+    save_teacher(workdir)
+    save_distilled(workdir, config)
+    return config, workdir
+
+
+class FakeTrainer:
+    """Takes note of what a student would be trained and tested on."""
+
+    def __init__(self, student, teacher, protocol, image_size):
+        self.student, self.protocol = student, protocol
+
+    def train(self, images, seed, test, checkpoints, on_epoch):
+        self.seen.append((images, seed, test.labels))
+        for epoch in range(self.protocol.epochs):
+            on_epoch(epoch, 1.0, np.nan)
+        top1 = np.array([np.nan, np.nan, 50.0 + seed])
+        return Trained({}, Curve(np.ones(3), top1, np.arange(3.0)), np.array([50.0, np.nan, 1.0]))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """(images, seed, test labels) of each student; none is trained."""
+    FakeTrainer.seen = []
+    monkeypatch.setattr(continual, "StudentTrainer", FakeTrainer)
+    return FakeTrainer.seen
+
+
+def test_the_order_is_that_of_numpys_seeded_permutation():
+    # np.random.seed(0); np.random.permutation(10): 2 8 4 9 1 6 7 3 0 5
+    steps = continual.class_steps(10, 5, 0)
+    assert [step.tolist() for step in steps] == [
+        [2, 8],
+        [2, 4, 8, 9],
+        [1, 2, 4, 6, 8, 9],
+        [1, 2, 3, 4, 6, 7, 8, 9],
+        list(range(10)),
+    ]
+    assert (continual.class_steps(10, 5, 1)[0] != steps[0]).any()
+    assert [step.tolist() for step in continual.class_steps(4, 1, 0)] == [[0, 1, 2, 3]]
+
+
+def test_students_learn_and_are_tested_on_the_classes_seen(prepared, seen):
+    config, workdir = prepared
+    write_selection(
+        workdir,
+        train_source(config),
+        Selection(np.array([[0, 3], [4, 1], [2, 8]]), np.full((3, 2), 0.5)),
+    )
+    result = continual.run(config, workdir)
+    jobs = [(run.set, run.seed, run.step, run.classes) for run in result.runs]
+    sets = ("distilled", "selected", "random")
+    assert jobs == [
+        (name, seed, step, step) for name in sets for seed in (1, 2) for step in (1, 2, 3)
+    ]
+    assert {run.top1 for run in result.runs} == {51.0, 52.0}
+    distilled = coloured(np.repeat(np.arange(3), 2), 7)
+    # RandomState(0).permutation(3): 2 1 0.
+    for (images, seed, labels), classes in zip(seen[:3], ([2], [1, 2], [0, 1, 2]), strict=True):
+        slots = [2 * k + rank for k in classes for rank in range(2)]
+        np.testing.assert_array_equal(images, distilled[slots])
+        assert seed == 1
+        assert np.bincount(labels, minlength=3).tolist() == [
+            count if k in classes else 0 for k, count in enumerate((5, 5, 4))
+        ]
+    written = workdir.read_json(workdir.continual / "distilled-conv3-1-step2.json")
+    assert written["seen"] == [1, 2]
+    assert (written["step"], written["classes"], written["images"]) == (2, 2, 4)
+    assert written["per_class"] == [50.0, None, 1.0]
+    assert written["class_names"] == list(CLASSES)
+    assert written["protocol"]["eval_every"] == 0
+
+
+def test_what_has_a_result_is_kept(prepared, seen):
+    config, workdir = prepared
+    config.evaluate.sets = ("distilled",)
+    first = continual.run(config, workdir)
+    assert len(seen) == 6
+    (workdir.continual / "distilled-conv3-2-step2.json").unlink()
+    assert continual.run(config, workdir) == first
+    assert [(len(images), seed) for images, seed, _ in seen[6:]] == [(4, 2)]
+    config.evaluate.seeds = (1, 2, 3)
+    continual.run(config, workdir)
+    assert [seed for _, seed, _ in seen[7:]] == [3, 3, 3]
+    config.continual.order_seed = 1  # another order, so other classes until the last step
+    continual.run(config, workdir)
+    assert len(seen) == 10 + 3 * 2
+
+
+def test_a_student_of_the_last_step_is_evaluates(prepared):
+    """Trained and tested for good: all classes seen, so nothing differs but when it is tested."""
+    config, workdir = prepared
+    config.evaluate.sets, config.evaluate.seeds = ("distilled",), (1,)
+    config.continual.steps = 1
+    config.evaluate.real_images = 0
+    (ours,) = continual.run(config, workdir).runs
+    (theirs,) = evaluate.run(config, workdir).runs
+    assert ours.top1 == theirs.top1
+    assert [path.name for path in workdir.continual.iterdir()] == ["distilled-conv3-1-step1.json"]
+
+
+def test_among_the_classes_seen_others_are_no_answer(tmp_path):
+    source = train_source(make_config(tmp_path))
+    trainer = object.__new__(continual._AmongSeen)
+    trainer._statistics = None
+    trainer._logits = lambda variables, images, statistics: jnp.tile(
+        jnp.array([3.0, 1.0, 2.0]), (len(images), 1)
+    )
+    later = continual.Subset(source, np.flatnonzero(source.labels > 0))
+    found = trainer.test({}, CroppedImages(later, 8))
+    assert found.top1 == 50  # class 0 would be the answer to all; of the others, 2 is
+    np.testing.assert_array_equal(found.per_class, [np.nan, 0, 100])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"continual.steps": 0}, r"continual\.steps 0: expected a number from 1 on that divides"),
+        ({"continual.steps": 2}, r"continual\.steps 2: .* divides the 3 classes"),
+        ({"continual.argmax": "known"}, "'known': expected one of all, seen"),
+        ({"continual.order_seed": -1}, r"order_seed -1: expected 0 to 2\^32 - 1"),
+        ({"evaluate.sets": ("destilled",)}, "destilled.*expected some of distilled"),
+        ({"evaluate.seeds": ()}, "seeds is empty"),
+    ],
+)
+def test_refuses_before_it_trains(prepared, change, message):
+    config, workdir = prepared
+    config.update_from_flattened_dict(change)
+    with pytest.raises(InputError, match=message):
+        continual.run(config, workdir)
+    assert not workdir.continual.exists()
