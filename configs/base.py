@@ -121,19 +121,29 @@ def get_base() -> ml_collections.ConfigDict:
     c.evaluate = evaluate = ml_collections.ConfigDict()
     evaluate.students = ("teacher",)  # architectures; "teacher": the teacher's
     evaluate.sets = ("distilled", "selected", "random")  # what students train on
+    evaluate.labels = (
+        "soft",
+    )  # what they learn, a student for each: "soft": the teacher's, online | "hard": the classes
     evaluate.seeds = (3407, 4663, 2897)  # one student each
     evaluate.epochs = 300  # passes over the set
     evaluate.batch_size = 0  # 0: by IPC and classes, as published
-    evaluate.learning_rate = 0.0  # AdamW; 0: by student, as published
-    evaluate.weight_decay = 0.01  # of AdamW, on parameters of rank > 1
+    evaluate.optimizer = "adamw"  # "adamw" (published) | "sgd": with momentum, not Nesterov's
+    evaluate.momentum = 0.9  # of SGD
+    evaluate.learning_rate = 0.0  # 0: AdamW's by student, as published; SGD's .1
+    evaluate.weight_decay = -1.0  # on parameters of rank > 1; -1: AdamW's .01 (published), SGD's 5e-4, which is in the gradient
+    evaluate.average_decay = (
+        0.0  # of the moving average (EMA) of weights and statistics, which is then tested; 0: none
+    )
     evaluate.temperature = 20.0  # of teacher and student alike
     evaluate.cosine_stretch = 2.0  # published quirk: the cosine ends at half the rate; 1: at zero
+    evaluate.augment = True  # False: images as they are, whatever the next seven say
     evaluate.randaugment_magnitude = 6.0  # of 10
     evaluate.randaugment_ops = 2  # ops an image; 0: no RandAugment
     evaluate.randaugment_std = 1.0  # deviation of the magnitude
     evaluate.min_scale = 0.25  # smallest share of the area of a random resized crop
     evaluate.flip = 0.5  # chance of a horizontal flip
     evaluate.cutmix = 1.0  # both parameters of lambda's Beta; 0: no CutMix
+    evaluate.mixup = 0.0  # the same of MixUp, which needs cutmix = 0; 0: no MixUp
     evaluate.double_bn_update = True  # published quirk: running statistics are updated twice a step
     evaluate.statistics = (
         "teacher"  # normalisation of the student: "teacher" | "dataset" | "imagenet"

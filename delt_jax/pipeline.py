@@ -71,14 +71,14 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "relabel",
         ("squeeze", "synthesize"),
-        ("evaluate.temperature", "evaluate.cutmix"),
+        ("evaluate.temperature", "evaluate.augment", "evaluate.cutmix", "evaluate.mixup"),
         outputs=("labels",),
     ),
     Stage(
         "evaluate",
         ("squeeze", "select", "synthesize", "relabel"),
         ("data", "evaluate"),
-        additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
+        additive=("evaluate.students", "evaluate.sets", "evaluate.labels", "evaluate.seeds"),
         outputs=("evaluation",),
         shared=True,
     ),

@@ -41,7 +41,7 @@ STEPS_PER_CALL = 50  # on an accelerator with the training set in its memory
 class Pool(NamedTuple):
     """Images on the device that steps choose from: a training set, or a few batches of it.
 
-    `labels` are not wanted where a teacher labels.
+    `labels`, the classes, are not wanted where a teacher labels.
     """
 
     images: UInt8[Array, "m s s 3"]
@@ -55,7 +55,7 @@ class Steps(NamedTuple):
       order: positions in the pool, a batch of b each.
       number: of each step; it decides the random draws, together with the key of the call.
       learning_rate: of each.
-      average_weight: of each; see `teacher_step`.
+      average_weight: of each; see `delt_jax.core.training.average_weight`.
       count: how many of the n are done, int `[]`.
     """
 
@@ -114,9 +114,9 @@ def compute_dtype(name: str) -> jnp.dtype | None:
 
 def student_program(
     student_apply: Apply,
-    teacher_apply: Apply,
+    teacher_apply: Apply | None,
     optimizer: optax.GradientTransformation,
-    views: StudentViews,
+    views: StudentViews | None,
     *,
     temperature: float = 20.0,
     double_bn_update: bool = True,
@@ -129,9 +129,10 @@ def student_program(
 
     Args:
       student_apply: the student's `module.apply`.
-      teacher_apply: the teacher's; it runs in inference mode.
+      teacher_apply: the teacher's; it runs in inference mode. None: students learn the classes
+        in `pool.labels`, mixed as the images are.
       optimizer: an optax transformation at learning rate 1.
-      views: how images are shown.
+      views: how images are shown; None: as they are.
       temperature: of the soft labels.
       double_bn_update: see `student_step`.
       bn_momenta: see `twice_updated`.
@@ -142,7 +143,7 @@ def student_program(
 
     Returns:
       `program(state, pool, steps, key, statistics, labeller) -> (state, losses [n])`, as that of
-      `teacher_program`; the statistics are the student's.
+      `teacher_program`; the statistics are the student's, the labeller is None without a teacher.
     """
     if batch_norm == "per_device":
         student_apply = data_parallel.per_device(student_apply, mesh)
@@ -154,25 +155,32 @@ def student_program(
         i: Int[Array, ""] | int,
         key: Key[Array, ""],
         statistics: Statistics,
-        labeller: Labeller,
+        labeller: Labeller | None,
     ) -> tuple[TrainState, Float[Array, ""]]:
         key_views, key_dropout = jax.random.split(jax.random.fold_in(key, steps.number[i]))
-        images = data_parallel.split(pool.images[steps.order[i]], mesh)
-        pixels = data_parallel.split(student_views(key_views, images, views), mesh)
+        chosen = steps.order[i]
+        images = data_parallel.split(pool.images[chosen], mesh)
+        pixels, mix = student_views(key_views, images, views)
+        pixels = data_parallel.split(pixels, mesh)
         dtype = compute_dtype or pixels.dtype
-        teacher_logits = teacher_apply(
-            labeller.variables, normalise(pixels, labeller.statistics).astype(dtype), train=False
-        )
+        if teacher_apply is None:
+            assert pool.labels is not None
+            labels = HardLabels.mixed(pool.labels[chosen], mix)
+        else:
+            assert labeller is not None
+            seen = normalise(pixels, labeller.statistics).astype(dtype)
+            labels = teacher_apply(labeller.variables, seen, train=False)
         return student_step(
             student_apply,
             optimizer,
             state,
             normalise(pixels, statistics).astype(dtype),
-            teacher_logits,
+            labels,
             steps.learning_rate[i],
             temperature=temperature,
             double_bn_update=double_bn_update,
             bn_momenta=bn_momenta,
+            average_weight=steps.average_weight[i],
             dropout_key=key_dropout,
         )
 
@@ -220,10 +228,7 @@ def teacher_program(
         pixels, mix = teacher_views(
             key_views, data_parallel.split(pool.images[chosen], mesh), views
         )
-        own = pool.labels[chosen]
-        labels = HardLabels(own)
-        if mix is not None:
-            labels = HardLabels(own, own[mix.permutation], mix.kept)
+        labels = HardLabels.mixed(pool.labels[chosen], mix)
         images = normalise(data_parallel.split(pixels, mesh), statistics)
         return teacher_step(
             apply,

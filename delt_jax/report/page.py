@@ -47,7 +47,7 @@ def render(
     gallery = build_gallery(record.images, read, photo, most_classes)
     rounds = timeline.rounds if timeline else 1
     rounds = max([rounds, *(image.join_round + 1 for image in record.images)])
-    students = summary["students"]
+    students, evaluations = summary["students"], record.evaluations_with("soft")
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -67,8 +67,8 @@ def render(
             synthesised=record.schedule.get("iterations") != 0,
             photo_note=photo_note,
             accuracy=charts.accuracy_plot(students, summary["teacher"]["top1"]),
-            learning=charts.learning_curves(record.evaluations),
-            by_class=_by_class(record.evaluations),
+            learning=charts.learning_curves(evaluations),
+            by_class=_by_class(evaluations),
             diversity=charts.diversity_plot(record.diversity, list(summary["diversity"])),
             losses=charts.loss_panels(record.metrics, record.schedule),
             paces=charts.paces(record.schedule),

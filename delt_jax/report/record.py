@@ -24,6 +24,7 @@ class Evaluation:
     curve: tuple[tuple[float, float], ...]  # (epoch, top-1) where it was tested
     per_class: tuple[float | None, ...]  # top-1 of each class
     class_names: tuple[str, ...]
+    labels: str = "soft"  # what it learned: the teacher's labels, or "hard" ones, the classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Record:
     diversity: dict[str, dict[str, Any]]  # set -> {"mean": ..., "per_class": [...]}
     metrics: list[dict[str, Any]]
     stage_seconds: dict[str, float]  # of the latest run of each stage that has ended
+
+    def evaluations_with(self, labels: str) -> tuple[Evaluation, ...]:
+        """Those of students that learned "soft" or "hard" labels."""
+        return tuple(e for e in self.evaluations if e.labels == labels)
 
 
 def read_record(workdir: WorkDir) -> Record:
@@ -103,6 +108,7 @@ def _read_evaluations(
                     curve=tuple((epoch, top1) for epoch, top1 in value.get("curve", ())),
                     per_class=tuple(value.get("per_class", ())),
                     class_names=tuple(value.get("class_names", ())),
+                    labels=value.get("labels", "soft"),
                 )
             )
         except (KeyError, TypeError, ValueError) as error:

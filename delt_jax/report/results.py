@@ -7,7 +7,8 @@ The schema (version 1); accuracies in percent, null where something was not meas
     ipc         images per class
     teacher     {arch, top1}
     students    student -> set -> {top1_mean, top1_std, best_mean, best_std, n, epochs,
-                seeds: {seed: {top1, best}}}
+                seeds: {seed: {top1, best}}}, of students that learned the teacher's labels
+    hard_labels the same of students that learned the classes; {} where there is none
     comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
                 points, its 95 % confidence interval (Welch's t), and whether that excludes zero
     diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
@@ -49,7 +50,10 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
     """Returns the content of results.json for `record`."""
     config = record.config
     method = record.manifest.get("method", "delt")
-    students = _students(_in_config_order(record))
+    students, hard_labels = (
+        _students([e for e in _in_config_order(record) if e.labels == labels])
+        for labels in ("soft", "hard")
+    )
     classes = len({image.class_index for image in record.images})
     return {
         "schema": SCHEMA,
@@ -65,6 +69,7 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "ipc": config_value(config, "ipc", max((i.slot for i in record.images), default=-1) + 1),
         "teacher": {"arch": record.teacher.get("arch"), "top1": record.teacher.get("top1")},
         "students": students,
+        "hard_labels": hard_labels,
         "comparisons": _comparisons(students),
         "diversity": {name: record.diversity[name]["mean"] for name in in_order(record.diversity)},
         "cost": _cost(record.schedule),

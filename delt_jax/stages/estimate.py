@@ -146,17 +146,19 @@ def _student_tasks(
     architectures = dict.fromkeys(
         teacher if name in ("", "teacher") else name for name in options.students
     )
-    count = len(options.sets) * len(options.seeds)
+    kinds = set(options.labels)
+    count = len(options.sets) * len(options.seeds) * len(kinds)
     found = []
     tests = tested_epochs(options.epochs, options.eval_every)
     for name in architectures:
         forward = forward_flops(name)
         passes = images * options.epochs
+        labelling = FORWARD * forward_flops(teacher) * ("soft" in kinds) / len(kinds)
         found.append(
             Task(
                 "evaluate",
                 f"{count} x {name} trained: {images:,} images x {options.epochs} epochs",
-                count * passes * (TRAINING * forward + FORWARD * forward_flops(teacher)),
+                count * passes * (TRAINING * forward + labelling),
                 "hosts",
                 count,
             )

@@ -9,19 +9,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float
 
 from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import Statistics
 from delt_jax.core.diversity import intra_class_cosine
-from delt_jax.data import unreadable
-from delt_jax.data.decoding import decode
-from delt_jax.data.image_source import ImageSource
-from delt_jax.data.patches import initial_images
-from delt_jax.data.selection import Selection, read_selection, selection_indices
-from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
-from delt_jax.export.image_folder import encode, read_distilled
 from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
@@ -34,9 +27,9 @@ from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student import StudentTrainer, Trained, as_json
+from delt_jax.stages.training_sets import SETS, TrainingSet, open_sets
 
 SCHEMA_VERSION = 1
-SETS = ("distilled", "selected", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +43,7 @@ class StudentRun:
     best_top1: float
     best_epoch: int
     seconds: float
+    labels: str = "soft"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +57,7 @@ class Summary:
     top1_std: float | None
     best_mean: float
     best_std: float | None
+    labels: str = "soft"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,7 +66,7 @@ class EvaluateResult:
 
     Attributes:
       runs: every student, in the order of the config.
-      summaries: over seeds, per student and set.
+      summaries: over seeds, per student, kind of labels and set.
       diversity: intra-class cosine of each set in the teacher's features, its mean over classes
         (`mean`) and `per_class`; over seeds where a set is drawn for each.
     """
@@ -81,22 +76,15 @@ class EvaluateResult:
     diversity: dict[str, dict[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """The images that a student learns from, by class, then rank."""
-
-    images: UInt8[np.ndarray, "n s s 3"]
-    labels: Int64[np.ndarray, " n"]
-
-
 def run(config: Any, workdir: WorkDir) -> EvaluateResult:
-    """Trains and tests a student for every set, architecture and seed that has no result yet.
+    """Trains and tests a student for each set, architecture, labels and seed without a result yet.
 
     Args:
       config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data`,
         `distilled.{format,quality}` and `evaluate.*`.
       workdir: reads the teacher, the distilled images, the selection, the names of images that
-        cannot be read; writes `evaluation/<set>-<student>-<seed>.json`,
+        cannot be read; writes `evaluation/<set>-<student>-<seed>.json`
+        (`...-<seed>-hard.json` for hard labels),
         `evaluation/diversity.json`, metrics and such names of test images.
 
     Raises:
@@ -108,7 +96,7 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     spec = describe(config)
     students = _students(options.students, teacher)
     _check_sets(options.sets, options.seeds)
-    sets = _open_sets(config, workdir, spec)
+    sets = open_sets(config, workdir, spec)
     test = CroppedImages(
         open_split(config, spec, "test"),
         spec.image_size,
@@ -120,22 +108,27 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
             f"teacher {teacher.arch} has {teacher.num_classes} classes, the test data "
             f"{len(test.class_names)}; expected as many"
         )
-    protocols = {name: read_protocol(config, name, spec, teacher) for name in students}
+    kinds = tuple(dict.fromkeys(options.labels))
+    protocols = {
+        (name, labels): read_protocol(config, name, spec, teacher, labels)
+        for name in students
+        for labels in kinds
+    }
     teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
 
     crew = hosts.current()
     if crew.is_first:
         diversity = _measure_diversity(sets, options.seeds, teacher)
         workdir.write_json(workdir.evaluation / "diversity.json", diversity)
-    asked: Any = itertools.product(students, sets, options.seeds)
+    asked: Any = itertools.product(students, kinds, sets, options.seeds)
     jobs = [_Job(*job) for job in asked]
     # Hosts train students of their own, on all of their devices; so none waits for the others.
     own = crew.dealt(jobs)
-    with Progress(sum(protocols[job.student].epochs for job in own), "evaluating", "epochs") as bar:
+    with Progress(options.epochs * len(own), "evaluating", "epochs") as bar:
         trainer = None
         for job in own:
-            if trainer is None or trainer.student != job.student:
-                protocol = protocols[job.student]
+            protocol = protocols[job.student, job.labels]
+            if trainer is None or (trainer.student, trainer.protocol) != (job.student, protocol):
                 trainer = StudentTrainer(job.student, teacher, protocol, spec.image_size)
             training_set = sets[job.set](job.seed)
             identity = fingerprint(
@@ -148,6 +141,7 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
                     "data": spec.name,
                 },
                 training_set.images,
+                training_set.labels,
                 test.labels,
             )
             _evaluate(trainer, job, training_set, test, identity, workdir, bar)
@@ -162,15 +156,17 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A student to train: its architecture, its set and its seed."""
+    """A student to train: its architecture, its labels, its set and its seed."""
 
     student: str
+    labels: str
     set: str
     seed: int
 
     def path(self, workdir: WorkDir) -> pathlib.Path:
         """Where its result is."""
-        return workdir.evaluation / f"{self.set}-{self.student}-{self.seed}.json"
+        kind = "" if self.labels == "soft" else f"-{self.labels}"
+        return workdir.evaluation / f"{self.set}-{self.student}-{self.seed}{kind}.json"
 
 
 def _evaluate(
@@ -193,6 +189,7 @@ def _evaluate(
         test,
         workdir.evaluation / f".{path.stem}-{identity[:12]}",
         _reporter(MetricsLog(workdir.metrics_jsonl), bar, job.set, trainer, job.seed),
+        labels=training_set.labels,
     )
     record = _as_record(trained, job.set, trainer, job.seed, training_set)
     record |= {"class_names": test.class_names, "fingerprint": identity}
@@ -226,68 +223,6 @@ def _check_sets(names: Any, seeds: Any) -> None:
     for name in names:
         if name not in SETS:
             raise InputError(f"evaluate.sets: {name!r}; expected some of {', '.join(SETS)}")
-
-
-def _open_sets(
-    config: Any, workdir: WorkDir, spec: DatasetSpec
-) -> dict[str, Callable[[int], TrainingSet]]:
-    """For each set that is asked for, its images as a function of the student's seed."""
-    sets: dict[str, Callable[[int], TrainingSet]] = {}
-    names, ipc, size = config.evaluate.sets, config.ipc, spec.image_size
-    if "distilled" in names:
-        images, labels, _ = read_distilled(workdir.distilled)
-        counts = np.bincount(labels, minlength=spec.num_classes)
-        if images.shape[1:] != (size, size, 3) or len(counts) != spec.num_classes:
-            raise InputError(
-                f"{workdir.distilled}: {len(counts)} classes of {images.shape[2]} x "
-                f"{images.shape[1]} pixels; expected {spec.num_classes} of {size} x {size}"
-            )
-        if set(counts) != {ipc}:
-            raise InputError(
-                f"{workdir.distilled}: {min(counts)} to {max(counts)} images per class; expected "
-                f"ipc = {ipc}"
-            )
-        distilled = TrainingSet(images, labels)
-        sets["distilled"] = lambda seed: distilled
-    if {"selected", "random"} & set(names):
-        source = open_split(config, spec, "train")
-
-        def real(selection: Selection) -> TrainingSet:
-            return _real_images(source, selection, ipc, size, config.distilled)
-
-        if "selected" in names:
-            chosen = read_selection(workdir.selection_csv, source)
-            if chosen.ipc < ipc:
-                raise InputError(
-                    f"{workdir.selection_csv}: {chosen.ipc} images per class; expected at "
-                    f"least ipc = {ipc}"
-                )
-            selected = real(chosen)
-            sets["selected"] = lambda seed: selected
-        if "random" in names:
-            unranked = np.zeros(len(source))
-            left_out = {name for name, _ in unreadable.read(workdir)}
-            readable = np.asarray([name not in left_out for name in source.names])
-
-            def draw(seed: int) -> TrainingSet:
-                indices = selection_indices(source, unranked, "random", ipc, seed, among=readable)
-                return real(Selection(indices, unranked[indices]))
-
-            sets["random"] = draw
-    return {name: sets[name] for name in names}
-
-
-def _real_images(
-    source: ImageSource, selection: Selection, ipc: int, size: int, stored: Any
-) -> TrainingSet:
-    """The first IPC initial images of each class, with what JPEG does where it is used."""
-    labels, ranks = np.divmod(np.arange(len(selection.indices) * selection.ipc), selection.ipc)
-    slots = np.flatnonzero(ranks < ipc)
-    images = initial_images(source, selection, size, slots)
-    if stored.format == "jpg":
-        files = (encode(image, stored.format, stored.quality) for image in images)
-        images = np.stack([decode(file, "image") for file in files])
-    return TrainingSet(images, labels[slots])
 
 
 def _measure_diversity(
@@ -336,6 +271,7 @@ def _reporter(
                 "evaluate",
                 set=name,
                 student=trainer.student,
+                labels=trainer.protocol.labels,
                 seed=seed,
                 epoch=epoch + 1,
                 loss=loss,
@@ -358,6 +294,7 @@ def _as_record(
         "schema_version": SCHEMA_VERSION,
         "set": name,
         "student": trainer.student,
+        "labels": protocol.labels,
         "seed": seed,
         "top1": tested[-1][1],
         "best_top1": best_top1,
@@ -373,10 +310,10 @@ def _as_record(
 
 
 def summarise(runs: Any) -> tuple[Summary, ...]:
-    """Means and sample deviations over seeds, per student and set, in the order of the runs."""
-    groups: dict[tuple[str, str], list[StudentRun]] = {}
-    for student_run in runs:
-        groups.setdefault((student_run.student, student_run.set), []).append(student_run)
+    """Means and sample deviations over seeds, in the order of the runs."""
+    groups: dict[tuple[str, str, str], list[StudentRun]] = {}
+    for one in runs:
+        groups.setdefault((one.student, one.labels, one.set), []).append(one)
     return tuple(
         Summary(
             set=name,
@@ -386,8 +323,9 @@ def summarise(runs: Any) -> tuple[Summary, ...]:
             top1_std=_deviation([run.top1 for run in group]),
             best_mean=float(np.mean([run.best_top1 for run in group])),
             best_std=_deviation([run.best_top1 for run in group]),
+            labels=labels,
         )
-        for (student, name), group in groups.items()
+        for (student, labels, name), group in groups.items()
     )
 
 

@@ -12,10 +12,10 @@ from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
 from delt_jax.stages import protocol, select
-from delt_jax.stages.evaluate import SETS
 from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
+from delt_jax.stages.training_sets import SETS
 
 STATISTICS = ("teacher", "dataset", "imagenet")
 COMPUTE_DTYPES = ("float32", "bfloat16")

@@ -1,4 +1,4 @@
-"""One student: trained from scratch on a small set with the teacher's labels, and tested."""
+"""One student: trained from scratch on a small set with soft or hard labels, and tested."""
 
 import dataclasses
 import json
@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Float, Int, UInt8
 
 from delt_jax.core import data_parallel, programs, training
@@ -51,7 +50,10 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained student: its variables, its curve, its accuracy per class after the last epoch."""
+    """A trained student: its variables, its curve, its accuracy per class after the last epoch.
+
+    The variables are their moving average where the protocol keeps one; it is what is tested.
+    """
 
     variables: dict
     curve: Curve
@@ -65,7 +67,8 @@ class StudentTrainer:
 
     Args:
       student: architecture.
-      teacher: the labeller, which always sees images normalised with its own statistics.
+      teacher: the labeller, which always sees images normalised with its own statistics; it does
+        not label where the protocol says hard labels.
       protocol: how to train.
       image_size: side of the images in pixels.
     """
@@ -74,15 +77,23 @@ class StudentTrainer:
         module = registry.create(student, teacher.num_classes, image_size)
         self.student, self.protocol = student, protocol
         self._mesh = device_mesh(data_parallel.IMAGES)
-        labeller = programs.Labeller(teacher.variables, Statistics.of(teacher.mean, teacher.std))
-        self._labeller = data_parallel.replicate(labeller, self._mesh)
+        self._labeller = None
+        if protocol.labels == "soft":
+            statistics = Statistics.of(teacher.mean, teacher.std)
+            labeller = programs.Labeller(teacher.variables, statistics)
+            self._labeller = data_parallel.replicate(labeller, self._mesh)
         self._statistics = Statistics.of(protocol.mean, protocol.std)
-        self._optimizer = training.adamw(protocol.weight_decay)
-        self._init = jax.jit(lambda key: _fresh_state(module, self._optimizer, image_size, key))
+        optimizer = protocol.make_optimizer()
+        averaged = protocol.average_decay > 0
+        self._init = jax.jit(
+            lambda key: training.create_state(
+                optimizer, registry.initialise(module, image_size, key), averaged
+            )
+        )
         self._program = programs.student_program(
             module.apply,
-            teacher.module.apply,
-            self._optimizer,
+            teacher.module.apply if protocol.labels == "soft" else None,
+            optimizer,
             protocol.views,
             temperature=protocol.temperature,
             double_bn_update=protocol.double_bn_update,
@@ -100,6 +111,8 @@ class StudentTrainer:
         test: CroppedImages,
         checkpoints: pathlib.Path,
         on_epoch: Callable[[int, float, float], Any] = lambda epoch, loss, top1: None,
+        *,
+        labels: Int[np.ndarray, " n"] | None = None,
     ) -> Trained:
         """Trains one student; goes on from the latest of its checkpoints.
 
@@ -113,15 +126,20 @@ class StudentTrainer:
           checkpoints: folder of this student's checkpoints and of nothing else.
           on_epoch: called after each epoch with its number (from 0), the mean loss, and the top-1
             in percent (NaN where not tested).
+          labels: class of each image; students of hard labels need them.
 
         Raises:
           InputError: where the loss is no longer finite.
         """
         protocol = self.protocol
+        data = programs.Pool(images)
+        if protocol.labels == "hard":
+            assert labels is not None
+            data = programs.Pool(images, np.asarray(labels, np.int32))
         state = data_parallel.replicate(self._init(stream(seed, "student", "init")), self._mesh)
         pool = None
         if images.nbytes <= POOL_BYTES:
-            pool = programs.Pool(data_parallel.replicate(jnp.asarray(images), self._mesh))
+            pool = data_parallel.replicate(jax.tree.map(jnp.asarray, data), self._mesh)
         key_views = stream(seed, "student", "views")
         curve = Curve(*(np.full(protocol.epochs, np.nan) for _ in range(3)))
         per_class = np.full(len(test.class_names), np.nan)
@@ -137,7 +155,7 @@ class StudentTrainer:
                 spent = float(curve.seconds[first - 1])
             start = last_save = time.monotonic()
             for epoch in range(first, protocol.epochs):
-                state, loss = self._train_epoch(state, pool, images, seed, epoch, key_views)
+                state, loss = self._train_epoch(state, pool, data, seed, epoch, key_views)
                 if not math.isfinite(loss):
                     raise InputError(
                         f"student {self.student}, seed {seed}: the loss became {loss} in epoch "
@@ -146,7 +164,7 @@ class StudentTrainer:
                     )
                 curve.loss[epoch] = loss
                 if protocol.is_tested(epoch):
-                    accuracy = self.test(state.variables, test)
+                    accuracy = self.test(state.trained, test)
                     curve.top1[epoch], per_class = accuracy.top1, accuracy.per_class
                 curve.seconds[epoch] = spent + time.monotonic() - start
                 on_epoch(epoch, loss, float(curve.top1[epoch]))
@@ -154,7 +172,7 @@ class StudentTrainer:
                 if time.monotonic() - last_save >= SAVE_SECONDS and not last_epoch:
                     saved.save(epoch + 1, {"state": state, "curve": dataclasses.asdict(curve)})
                     last_save = time.monotonic()
-        return Trained(state.variables, curve, per_class)
+        return Trained(state.trained, curve, per_class)
 
     def test(self, variables: dict, test: CroppedImages):
         """Accuracy of a student on the test set."""
@@ -166,7 +184,7 @@ class StudentTrainer:
         self,
         state: training.TrainState,
         pool: programs.Pool | None,
-        images: UInt8[np.ndarray, "n s s 3"],
+        data: programs.Pool,
         seed: int,
         epoch: int,
         key_views: jax.Array,
@@ -176,10 +194,10 @@ class StudentTrainer:
         rate = training.student_learning_rate(
             protocol.learning_rate, epoch, protocol.epochs, protocol.cosine_stretch
         )
-        order = jax.random.permutation(stream(seed, "student", "order", epoch), len(images))
+        order = jax.random.permutation(stream(seed, "student", "order", epoch), len(data.images))
         key_epoch = jax.random.fold_in(key_views, epoch)
         done = []
-        for chosen, steps in self._calls(pool, images, np.asarray(order), rate):
+        for chosen, steps in self._calls(pool, data, np.asarray(order), rate, epoch):
             state, losses = self._program(
                 state, chosen, steps, key_epoch, self._statistics, self._labeller
             )
@@ -191,34 +209,35 @@ class StudentTrainer:
     def _calls(
         self,
         pool: programs.Pool | None,
-        images: UInt8[np.ndarray, "n s s 3"],
+        data: programs.Pool,
         order: Int[np.ndarray, " n"],
         rate: float,
+        epoch: int,
     ) -> Iterator[tuple[programs.Pool, programs.Steps]]:
         """Yields the calls of an epoch; its ragged last batch is one of its own."""
         batch_size = self.protocol.batch_size
         rows = [order[place : place + batch_size] for place in range(0, len(order), batch_size)]
+
+        def steps(part: list[np.ndarray], first: int, at_once: int = 1) -> programs.Steps:
+            """Those of `part`, which begins with step `first` of the epoch."""
+            done = epoch * len(rows) + first
+            numbers = range(done, done + len(part))
+            weights = [training.average_weight(self.protocol.average_decay, n) for n in numbers]
+            return programs.Steps.of(part, first, [rate] * len(part), weights, at_once)
+
         if pool is None:
             for number, row in enumerate(rows):
-                batch = data_parallel.replicate(jnp.asarray(images[row]), self._mesh)
-                yield programs.Pool(batch), programs.Steps.of([np.arange(len(row))], number, [rate])
+                batch = jax.tree.map(lambda values, row=row: jnp.asarray(values[row]), data)
+                batch = data_parallel.replicate(batch, self._mesh)
+                yield batch, steps([np.arange(len(row))], number)
             return
         whole = len(order) // batch_size
         at_once = max(1, min(programs.steps_per_call(), whole))
         for first in range(0, whole, at_once):
             part = rows[first : min(first + at_once, whole)]
-            yield pool, programs.Steps.of(part, first, [rate] * len(part), at_once=at_once)
+            yield pool, steps(part, first, at_once)
         if whole < len(rows):
-            yield pool, programs.Steps.of(rows[whole:], whole, [rate])
-
-
-def _fresh_state(
-    module: nn.Module,
-    optimizer: Any,
-    image_size: int,
-    key: jax.Array,
-) -> training.TrainState:
-    return training.create_state(optimizer, registry.initialise(module, image_size, key))
+            yield pool, steps(rows[whole:], whole)
 
 
 def as_json(numbers: Any) -> Any:

@@ -91,7 +91,7 @@ def test_views_are_the_same_on_any_number_of_devices():
         return jax.jit(
             lambda key, images: student_views(
                 key, data_parallel.split(images, mesh), StudentViews(randaugment_ops=1)
-            )
+            )[0]
         )(*data_parallel.replicate((jax.random.key(0), images_of(6)), mesh))
 
     np.testing.assert_allclose(views(mesh_of()), views(None), rtol=0, atol=1e-6)
