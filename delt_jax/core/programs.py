@@ -52,14 +52,15 @@ class Steps(NamedTuple):
     """What differs between the n steps of one call.
 
     Attributes:
-      order: positions in the pool, a batch of b each.
+      order: positions in the pool, a batch of b each; `[n seeds b]` where several students train at
+        once.
       number: of each step; it decides the random draws, together with the key of the call.
       learning_rate: of each.
       average_weight: of each; see `delt_jax.core.training.average_weight`.
       count: how many of the n are done, int `[]`.
     """
 
-    order: Int[Array, "n b"]
+    order: Int[Array, "n *seeds b"]
     number: Int[Array, "n"]
     learning_rate: Float[Array, "n"]
     average_weight: Float[Array, "n"]
@@ -68,7 +69,7 @@ class Steps(NamedTuple):
     @classmethod
     def of(
         cls,
-        order: Sequence[Int[np.ndarray, " b"]],
+        order: Sequence[Int[np.ndarray, "*seeds b"]],
         first: int,
         learning_rates: Sequence[float],
         average_weights: Sequence[float] | None = None,
@@ -124,7 +125,8 @@ def student_program(
     compute_dtype: jnp.dtype | None = None,
     mesh: Mesh | None = None,
     batch_norm: str = "synchronised",
-) -> Callable[..., tuple[TrainState, Float[Array, "n"]]]:
+    together: bool = False,
+) -> Callable[..., tuple[TrainState, Float[Array, "n *seeds"]]]:
     """The jitted training of a student: up to n steps a call, from uint8 images to the next state.
 
     Args:
@@ -140,6 +142,8 @@ def student_program(
       mesh: devices that share a batch; None for one device.
       batch_norm: "synchronised" (over the whole batch: the result of one device) or "per_device";
         see `data_parallel.per_device`.
+      together: several students train at once, each on images, views and mixes of its own: state,
+        keys and losses have an axis of seeds, as `Steps.order` has. All else they share.
 
     Returns:
       `program(state, pool, steps, key, statistics, labeller) -> (state, losses [n])`, as that of
@@ -184,6 +188,9 @@ def student_program(
             dropout_key=key_dropout,
         )
 
+    if together:
+        own = Steps(order=1, number=None, learning_rate=None, average_weight=None, count=None)  # type: ignore[arg-type]
+        step = jax.vmap(step, in_axes=(0, None, own, None, 0, None, None))
     return _program(step, mesh)
 
 
@@ -246,13 +253,13 @@ def teacher_program(
 
 
 def _program(
-    step: Callable[..., tuple[TrainState, Float[Array, ""]]], mesh: Mesh | None
-) -> Callable[..., tuple[TrainState, Float[Array, "n"]]]:
+    step: Callable[..., tuple[TrainState, Float[Array, "*seeds"]]], mesh: Mesh | None
+) -> Callable[..., tuple[TrainState, Float[Array, "n *seeds"]]]:
     """Jits the loop of `step(state, pool, steps, i, *constants)` over the steps of a call."""
 
     def program(
         state: TrainState, pool: Pool, steps: Steps, *constants: PyTree
-    ) -> tuple[TrainState, Float[Array, "n"]]:
+    ) -> tuple[TrainState, Float[Array, "n *seeds"]]:
         n = len(steps.number)
         if n == 1:
             state, loss = step(state, pool, steps, 0, *constants)
@@ -263,7 +270,7 @@ def _program(
             state, loss = step(state, pool, steps, i, *constants)
             return state, losses.at[i].set(loss)
 
-        losses = jnp.zeros(n, steps.learning_rate.dtype)
+        losses = jnp.zeros((n, *steps.order.shape[1:-1]), steps.learning_rate.dtype)
         return jax.lax.fori_loop(0, steps.count, body, (state, losses))
 
     return jax.jit(

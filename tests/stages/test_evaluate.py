@@ -90,6 +90,40 @@ def test_evaluates_every_set_and_seed_once(prepared):
     assert json.loads((workdir.evaluation / "random-conv3-2.json").read_text())["seed"] == 2
 
 
+@pytest.mark.parametrize("pool_bytes", [0, 2**30])
+def test_students_of_several_seeds_at_once_are_those_of_each(
+    prepared, monkeypatch, tmp_path, pool_bytes
+):
+    config, workdir = prepared
+    config.evaluate.batch_size, config.evaluate.epochs = 4, 2  # of six images: the last is ragged
+    config.evaluate.average_decay = 0.5
+    monkeypatch.setattr(student, "POOL_BYTES", pool_bytes)
+    teacher = evaluate.load_network(workdir.teacher)
+    test, labels = CroppedImages(train_source(config), SIZE), np.arange(6) % 3
+    protocol = evaluate.read_protocol(config, "conv3", describe(config), teacher, "hard")
+    trainer = StudentTrainer("conv3", teacher, protocol, SIZE)
+    shared, own = (student.LabelledImages(coloured(labels, s), labels) for s in (5, 6))
+    seen = []
+    found = trainer.train_together(
+        [shared, own, shared],
+        [3, 4, 4],
+        test,
+        tmp_path / "together",
+        lambda epoch, losses, top1: seen.append((epoch, len(losses), len(top1))),
+    )
+    assert seen == [(0, 3, 3), (1, 3, 3)]
+    for place, (images, seed) in enumerate([(shared, 3), (own, 4), (shared, 4)]):
+        alone = trainer.train(images.images, seed, test, tmp_path / f"{place}", labels=labels)
+        np.testing.assert_allclose(found[place].curve.loss, alone.curve.loss, rtol=1e-3)
+        assert found[place].curve.loss.shape == found[place].curve.seconds.shape == (2,)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=5e-3),
+            found[place].variables,
+            alone.variables,
+        )
+    assert found[1].curve.loss[0] != found[2].curve.loss[0]
+
+
 class KilledError(Exception):
     """Stands for a kill."""
 
