@@ -125,6 +125,9 @@ def get_base() -> ml_collections.ConfigDict:
         "soft",
     )  # what they learn, a student for each: "soft": the teacher's, online | "hard": the classes
     evaluate.seeds = (3407, 4663, 2897)  # one student each
+    evaluate.seeds_at_once = (
+        0  # students in one program; 0: on accelerators all of a set that fit into memory, 1 on CPU
+    )
     evaluate.epochs = 300  # passes over the set
     evaluate.batch_size = 0  # 0: by IPC and classes, as published
     evaluate.optimizer = "adamw"  # "adamw" (published) | "sgd": with momentum, not Nesterov's
@@ -151,6 +154,12 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.batch_norm = "synchronised"  # over the devices that share a batch: "synchronised" (the result of one) | "per_device"
     evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
+
+    c.fairness = fairness = (
+        ml_collections.ConfigDict()
+    )  # DD-Ranking's scores: --stages=...,fairness
+    fairness.learning_rates = (0.001, 0.005, 0.01, 0.05, 0.1)  # tried for hard labels
+    fairness.full_data_top1 = 0.0  # percent of a student of all real images, hard labels; 0: the teacher's, if it is of the student's architecture
 
     c.export = export = ml_collections.ConfigDict()
     export.directory = ""  # where an export goes; "": none but distilled/ itself

@@ -19,7 +19,9 @@ from delt_jax.runtime.workdir import WorkDir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :arguments.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run lies.")
-_STAGES = flags.DEFINE_list("stages", list(pipeline.NAMES), "Stages to run; all by default.")
+_STAGES = flags.DEFINE_list(
+    "stages", list(pipeline.USUAL), "Stages to run; all by default but fairness."
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute stages made with another config.")
 _DRY_RUN = flags.DEFINE_bool("dry-run", False, "Say what would be done and its cost; do nothing.")
 _CACHE = flags.DEFINE_string(

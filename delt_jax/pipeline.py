@@ -32,6 +32,7 @@ class Stage:
       outputs: names of `WorkDir` attributes that hold its results.
       always: cheap, and depends on everything: runs every time.
       shared: all hosts of a run work on it, each on its share; else the first one does it.
+      opt_in: runs only where it is named.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Stage:
     outputs: tuple[str, ...] = ()
     always: bool = False
     shared: bool = False
+    opt_in: bool = False
 
 
 STAGES: tuple[Stage, ...] = (
@@ -78,14 +80,26 @@ STAGES: tuple[Stage, ...] = (
         "evaluate",
         ("squeeze", "select", "synthesize", "relabel"),
         ("data", "evaluate"),
+        ignores=("evaluate.seeds_at_once",),
         additive=("evaluate.students", "evaluate.sets", "evaluate.labels", "evaluate.seeds"),
         outputs=("evaluation",),
         shared=True,
+    ),
+    Stage(
+        "fairness",
+        ("squeeze", "synthesize", "evaluate"),
+        ("data", "evaluate", "fairness"),
+        ignores=("evaluate.seeds_at_once",),
+        additive=("evaluate.sets", "evaluate.labels", "evaluate.seeds", "fairness.learning_rates"),
+        outputs=("fairness",),
+        shared=True,
+        opt_in=True,
     ),
     Stage("export", ("synthesize",), ("export",)),
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
 )
 NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
+USUAL: tuple[str, ...] = tuple(stage.name for stage in STAGES if not stage.opt_in)
 ARRANGEMENT = ("data.workers",)  # parts of the config that decide no stage's result
 
 
@@ -128,7 +142,7 @@ def estimate(config: Any, workdir: WorkDir, stages: Sequence[str]) -> str:
 def run(
     config: Any,
     workdir: WorkDir,
-    stages: Sequence[str] = NAMES,
+    stages: Sequence[str] = USUAL,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:

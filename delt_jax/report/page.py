@@ -91,6 +91,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "count": wording.count,
+        "mean": statistics.fmean,
         "duration": wording.duration,
         "percent": wording.percent,
         "plain": _plain,

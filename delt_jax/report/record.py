@@ -39,6 +39,7 @@ class Record:
     images: tuple[ImageRecord, ...]
     evaluations: tuple[Evaluation, ...]
     diversity: dict[str, dict[str, Any]]  # set -> {"mean": ..., "per_class": [...]}
+    fairness: dict[str, Any]
     metrics: list[dict[str, Any]]
     stage_seconds: dict[str, float]  # of the latest run of each stage that has ended
 
@@ -60,6 +61,7 @@ def read_record(workdir: WorkDir) -> Record:
         images=manifest.records,
         evaluations=evaluations,
         diversity=diversity,
+        fairness=_optional(workdir, workdir.fairness_json),
         metrics=read_metrics(workdir.metrics_jsonl),
         stage_seconds=_read_stage_seconds(workdir),
     )

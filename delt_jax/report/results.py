@@ -12,6 +12,8 @@ The schema (version 1); accuracies in percent, null where something was not meas
     comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
                 points, its 95 % confidence interval (Welch's t), and whether that excludes zero
     diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
+    fairness    DD-Ranking's scores in [0, 1]: {lrs_mean, lrs_std, ars_mean, ars_std, ingredients};
+                {} where they were not asked for
     cost        {image_iterations, promised, constant, saved_fraction, iterations, seconds,
                 seconds_compile, seconds_saved_fraction, device}
     stages      name -> seconds of the latest run of the stage
@@ -72,6 +74,7 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "hard_labels": hard_labels,
         "comparisons": _comparisons(students),
         "diversity": {name: record.diversity[name]["mean"] for name in in_order(record.diversity)},
+        "fairness": {k: v for k, v in record.fairness.items() if k != "schema_version"},
         "cost": _cost(record.schedule),
         "stages": record.stage_seconds,
         "paths": _paths(workdir),
@@ -210,6 +213,7 @@ def _paths(workdir: WorkDir) -> dict[str, str]:
         "distilled": workdir.distilled,
         "labels": workdir.labels,
         "evaluation": workdir.evaluation,
+        "fairness": workdir.fairness_json,
         "metrics": workdir.metrics_jsonl,
         "report": workdir.report_html,
         "results": workdir.results_json,

@@ -2,8 +2,6 @@
 
 import dataclasses
 import itertools
-import pathlib
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -19,17 +17,13 @@ from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.mesh import device_mesh
-from delt_jax.runtime.metrics import MetricsLog
-from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
-from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.protocol import read_protocol
-from delt_jax.stages.student import StudentTrainer, Trained, as_json
+from delt_jax.stages.student import as_json
+from delt_jax.stages.student_jobs import Job, StudentJobs
 from delt_jax.stages.training_sets import SETS, TrainingSet, open_sets
-
-SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +38,11 @@ class StudentRun:
     best_epoch: int
     seconds: float
     labels: str = "soft"
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "StudentRun":
+        """From what a student's file holds."""
+        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,95 +113,32 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
         for name in students
         for labels in kinds
     }
-    teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
 
     crew = hosts.current()
     if crew.is_first:
         diversity = _measure_diversity(sets, options.seeds, teacher)
         workdir.write_json(workdir.evaluation / "diversity.json", diversity)
-    asked: Any = itertools.product(students, kinds, sets, options.seeds)
-    jobs = [_Job(*job) for job in asked]
-    # Hosts train students of their own, on all of their devices; so none waits for the others.
-    own = crew.dealt(jobs)
-    with Progress(options.epochs * len(own), "evaluating", "epochs") as bar:
-        trainer = None
-        for job in own:
-            protocol = protocols[job.student, job.labels]
-            if trainer is None or (trainer.student, trainer.protocol) != (job.student, protocol):
-                trainer = StudentTrainer(job.student, teacher, protocol, spec.image_size)
-            training_set = sets[job.set](job.seed)
-            identity = fingerprint(
-                {
-                    "schema_version": SCHEMA_VERSION,
-                    "student": job.student,
-                    "seed": job.seed,
-                    "protocol": dataclasses.asdict(trainer.protocol),
-                    "teacher": teacher_hash,
-                    "data": spec.name,
-                },
-                training_set.images,
-                training_set.labels,
-                test.labels,
-            )
-            _evaluate(trainer, job, training_set, test, identity, workdir, bar)
-            crew.check()
-    crew.wait("students")
+    asked: Any = list(itertools.product(sets, options.seeds))
+    jobs = [
+        Job(name, protocols[name, labels], chosen, seed, "" if labels == "soft" else labels)
+        for name, labels in protocols
+        for chosen, seed in asked
+    ]
+    work = StudentJobs(
+        "evaluate",
+        workdir.evaluation,
+        workdir,
+        sets=sets,
+        test=test,
+        teacher=teacher,
+        data=spec.name,
+        at_once=options.seeds_at_once,
+    )
+    runs = [StudentRun.of(record) for record in work.run(jobs)]
     if crew.is_first:
         test.record_unreadable(workdir, "evaluate, test images")
-    runs = [_read(workdir, job) for job in jobs]
     diversity = workdir.read_json(workdir.evaluation / "diversity.json")
     return EvaluateResult(tuple(runs), summarise(runs), diversity)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """A student to train: its architecture, its labels, its set and its seed."""
-
-    student: str
-    labels: str
-    set: str
-    seed: int
-
-    def path(self, workdir: WorkDir) -> pathlib.Path:
-        """Where its result is."""
-        kind = "" if self.labels == "soft" else f"-{self.labels}"
-        return workdir.evaluation / f"{self.set}-{self.student}-{self.seed}{kind}.json"
-
-
-def _evaluate(
-    trainer: StudentTrainer,
-    job: _Job,
-    training_set: TrainingSet,
-    test: CroppedImages,
-    identity: str,
-    workdir: WorkDir,
-    bar: Progress,
-) -> None:
-    """Trains and tests one student, unless its file is there and was made from the same inputs."""
-    path = job.path(workdir)
-    if path.exists() and workdir.read_json(path).get("fingerprint") == identity:
-        bar.advance(trainer.protocol.epochs)
-        return
-    trained = trainer.train(
-        training_set.images,
-        job.seed,
-        test,
-        workdir.evaluation / f".{path.stem}-{identity[:12]}",
-        _reporter(MetricsLog(workdir.metrics_jsonl), bar, job.set, trainer, job.seed),
-        labels=training_set.labels,
-    )
-    record = _as_record(trained, job.set, trainer, job.seed, training_set)
-    record |= {"class_names": test.class_names, "fingerprint": identity}
-    workdir.write_json(path, record)
-    for checkpoints in workdir.evaluation.glob(f".{path.stem}-*"):
-        shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def _read(workdir: WorkDir, job: _Job) -> StudentRun:
-    record = workdir.read_json(job.path(workdir))
-    return StudentRun(
-        **{field.name: record[field.name] for field in dataclasses.fields(StudentRun)}
-    )
 
 
 def _students(names: Any, teacher: Network) -> tuple[str, ...]:
@@ -254,59 +190,6 @@ def _measure_diversity(
         classes = np.mean([per_class(images_of(seed)) for seed in drawn], axis=0)
         diversity[name] = {"mean": float(np.nanmean(classes)), "per_class": as_json(classes)}
     return diversity
-
-
-def _reporter(
-    log: MetricsLog, bar: Progress, name: str, trainer: StudentTrainer, seed: int
-) -> Callable[[int, float, float], None]:
-    """What is said after each epoch; epochs from before an interruption count as done."""
-    done = 0
-
-    def report(epoch: int, loss: float, top1: float) -> None:
-        nonlocal done
-        values = {}
-        if trainer.protocol.is_tested(epoch):
-            values = {"top1": top1}
-            log.write(
-                "evaluate",
-                set=name,
-                student=trainer.student,
-                labels=trainer.protocol.labels,
-                seed=seed,
-                epoch=epoch + 1,
-                loss=loss,
-                top1=top1,
-            )
-        bar.advance(epoch + 1 - done, **values)
-        done = epoch + 1
-
-    return report
-
-
-def _as_record(
-    trained: Trained, name: str, trainer: StudentTrainer, seed: int, training_set: TrainingSet
-) -> dict[str, Any]:
-    """The content of one evaluation's file."""
-    curve, protocol = trained.curve, trainer.protocol
-    tested = curve.tested()
-    best_epoch, best_top1 = max(tested, key=lambda entry: entry[1])
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "set": name,
-        "student": trainer.student,
-        "labels": protocol.labels,
-        "seed": seed,
-        "top1": tested[-1][1],
-        "best_top1": best_top1,
-        "best_epoch": best_epoch,
-        "epochs": protocol.epochs,
-        "images": len(training_set.images),
-        "seconds": round(float(curve.seconds[-1]), 3),
-        "protocol": dataclasses.asdict(protocol),
-        "per_class": as_json(trained.per_class),
-        "curve": tested,
-        "loss": as_json(curve.loss),
-    }
 
 
 def summarise(runs: Any) -> tuple[Summary, ...]:

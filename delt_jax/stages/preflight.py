@@ -11,7 +11,7 @@ from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import protocol, select
+from delt_jax.stages import fairness, protocol, select
 from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
@@ -37,6 +37,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("select.batch_size", 1, float("inf")),
     ("select.images_per_class", 0, float("inf")),
     ("data.images_per_class", 0, float("inf")),
+    ("evaluate.seeds_at_once", 0, float("inf")),
     ("report.classes", 1, float("inf")),
 )
 # Option and its words.
@@ -76,6 +77,7 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     if ranking and not pathlib.Path(ranking).expanduser().is_file():
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
     protocol.check(config.evaluate)
+    fairness.check(config)
     spec = describe(config)
     select.check(config, spec.image_size)
     with _about("teacher.arch"):

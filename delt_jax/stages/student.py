@@ -116,7 +116,7 @@ class StudentTrainer:
     """
 
     def __init__(self, student: str, teacher: Network, protocol: Protocol, image_size: int):
-        module = registry.create(student, teacher.num_classes, image_size)
+        self.module = module = registry.create(student, teacher.num_classes, image_size)
         self.student, self.protocol = student, protocol
         self._mesh = device_mesh(data_parallel.IMAGES)
         self._labeller = None

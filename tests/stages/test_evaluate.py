@@ -124,6 +124,32 @@ def test_students_of_several_seeds_at_once_are_those_of_each(
     assert found[1].curve.loss[0] != found[2].curve.loss[0]
 
 
+def test_seeds_train_together_where_asked(prepared, monkeypatch):
+    config, workdir = prepared
+    config.evaluate.sets, config.evaluate.seeds = ("random",), (1, 2, 3)
+    config.evaluate.seeds_at_once, config.evaluate.epochs = 2, 1
+    groups = []
+    train = StudentTrainer.train_together
+
+    def spy(self, sets, seeds, *arguments):
+        groups.append(list(seeds))
+        return train(self, sets, seeds, *arguments)
+
+    monkeypatch.setattr(StudentTrainer, "train_together", spy)
+    together = evaluate.run(config, workdir)
+    assert groups == [[1, 2], [3]]
+    (workdir.evaluation / "random-conv3-2.json").unlink()
+    config.evaluate.seeds_at_once = 0
+    again = evaluate.run(config, workdir)
+    assert groups[2:] == [[2]]  # a CPU's one; the others are there
+    assert [run.seed for run in again.runs] == [1, 2, 3]
+    assert [run.top1 for run in again.runs] == [run.top1 for run in together.runs]
+    rows = [row for row in read_metrics(workdir.metrics_jsonl) if row["stage"] == "evaluate"]
+    assert [row["seed"] for row in rows] == [1, 2, 3, 2]
+    assert rows[1]["loss"] == pytest.approx(rows[3]["loss"], rel=1e-3)
+    assert {path.suffix for path in workdir.evaluation.iterdir()} == {".json"}
+
+
 class KilledError(Exception):
     """Stands for a kill."""
 

@@ -333,6 +333,28 @@ def test_hard_labels_alone(tmp_path):
     assert "accuracy" in [section["id"] for section in page.named("section")]
 
 
+def test_fairness_is_shown_where_it_was_measured(tmp_path, finished):
+    assert finished[0].results["fairness"] == {}
+    assert "fairness" not in [section["id"] for section in finished[1].named("section")]
+    config, workdir = fabricate(tmp_path)
+    over_seeds = ("distilled_soft", "random_soft", "distilled_plain", "random_plain")
+    ingredients = {name: [10.0 * i, 10.0 * i + 2] for i, name in enumerate(over_seeds, 1)}
+    ingredients |= {"student": "conv3", "seeds": [1, 2], "full_data_hard": 88.5}
+    ingredients |= {"distilled_hard": [55.0, 57.0], "hard_learning_rate": 0.05}
+    ingredients |= {"hard_by_learning_rate": {"0.01": 50.0, "0.05": 56.0}}
+    scores = {"lrs_mean": 0.2134, "lrs_std": 0.0125, "ars_mean": 0.3, "ars_std": None}
+    measured = {**scores, "ingredients": ingredients}
+    workdir.write_json(workdir.fairness_json, {"schema_version": 1, **measured})
+    result = report.run(config, workdir)
+    assert result.results["fairness"] == measured
+    page = Page(result.report_html.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert len(page.named("caption")) == len(page.named("table"))
+    for shown in ("0.213 ± 0.013", "0.300", "11.0", "21.0", "31.0", "41.0", "56.0", "88.5"):
+        assert shown in page.text
+    assert "learning rate 0.05, the best of 2" in page.text
+
+
 def test_what_is_missing_is_left_out_and_said(tmp_path):
     config, workdir = fabricate(tmp_path, evaluate=False)
     shutil.rmtree(tmp_path / "photos")
