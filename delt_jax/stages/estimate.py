@@ -69,7 +69,7 @@ def tasks(
     """What a run computes, in the order of its stages.
 
     Args:
-      config: reads `teacher`, `select`, `synthesis.compute_dtype` and `evaluate`.
+      config: reads `teacher`, `select`, `synthesis.compute_dtype`, `evaluate` and `fairness`.
       spec: the data set.
       plan: of the synthesis.
       sizes: images of the splits, as they are used; None where that is not known, and then whatever
@@ -94,6 +94,7 @@ def tasks(
         )
     found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first host"))
     found += _student_tasks(config, images, sizes, forward_flops)
+    found.append(_fairness_task(config, images, forward_flops))
     return [task for task in found if task.stage in stages]
 
 
@@ -174,6 +175,23 @@ def _student_tasks(
                 )
             )
     return found
+
+
+def _fairness_task(config: Any, images: int, forward_flops: Callable[[str], float]) -> Task:
+    """Students without augmentation, of two sets, and of hard labels at each learning rate."""
+    options, teacher = config.evaluate, config.teacher.arch
+    first = next(iter(options.students), "")
+    student = teacher if first in ("", "teacher") else first
+    seeds, rates = len(options.seeds), len(config.fairness.learning_rates)
+    labelled, count = 2 * seeds, (2 + rates) * seeds
+    work = count * TRAINING * forward_flops(student) + labelled * FORWARD * forward_flops(teacher)
+    return Task(
+        "fairness",
+        f"{count} x {student} trained: {images:,} images x {options.epochs} epochs",
+        images * options.epochs * work,
+        "hosts",
+        count,
+    )
 
 
 def tested_epochs(epochs: int, every: int) -> int:

@@ -19,7 +19,9 @@ def seeds_at_once(
     Args:
       asked: `config.evaluate.seeds_at_once`. 0: on an accelerator as many as fit into its memory,
         in groups as equal as can be; on a CPU one, for there convolutions with a kernel for each
-        seed take longer than one after another.
+        seed take longer than one after another (measured on two cores with other work on them,
+        three seeds, batches of 50 at 32 px, the quickest of six: .53 s instead of .30 s a student's
+        step for `cifar_resnet20`, .34 s instead of .21 s for `conv3`).
       seeds: how many there are.
       module: the student.
       image_size: side of the images in pixels.

@@ -11,6 +11,7 @@ import tiny_run
 
 from configs import base, cifar10, custom, digits, imagenet, imagenet100, imagenette, tiny_imagenet
 from delt_jax.errors import InputError
+from delt_jax.stages import protocol
 from delt_jax.stages.planning import make_plan
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -60,7 +61,10 @@ def test_the_defaults_are_the_paper_s():
     assert (s.beta1, s.beta2, s.epsilon) == (0.5, 0.9, 1e-8)
     assert (s.crop_curriculum, s.milestone, s.min_crop, s.jitter) == ("cosine", 1.0, 0.08, 0)
     e = base.get_base().evaluate
-    assert (e.epochs, e.temperature, e.weight_decay, e.seeds) == (300, 20, 0.01, (3407, 4663, 2897))
+    assert (e.epochs, e.temperature, e.seeds) == (300, 20, (3407, 4663, 2897))
+    assert (e.optimizer, e.labels, e.augment, e.average_decay) == ("adamw", ("soft",), True, 0)
+    assert e.weight_decay == -1  # the optimiser's own; of AdamW:
+    assert protocol.ADAMW_WEIGHT_DECAY == 0.01
 
 
 @pytest.mark.parametrize("name", CONFIGS)
