@@ -124,20 +124,33 @@ def get_base() -> ml_collections.ConfigDict:
     c.evaluate = evaluate = ml_collections.ConfigDict()
     evaluate.students = ("teacher",)  # architectures; "teacher": the teacher's
     evaluate.sets = ("distilled", "selected", "random")  # what students train on
+    evaluate.labels = (
+        "soft",
+    )  # what they learn, a student for each: "soft": the teacher's, online | "hard": the classes
     evaluate.seeds = (3407, 4663, 2897)  # one student each
+    evaluate.seeds_at_once = (
+        0  # students in one program; 0: on accelerators all of a set that fit into memory, 1 on CPU
+    )
     evaluate.real_images = 200  # training images per class, at most, that diversity and realism are measured against; 0: none
     evaluate.epochs = 300  # passes over the set
     evaluate.batch_size = 0  # 0: by IPC and classes, as published
-    evaluate.learning_rate = 0.0  # AdamW; 0: by student, as published
-    evaluate.weight_decay = 0.01  # of AdamW, on parameters of rank > 1
+    evaluate.optimizer = "adamw"  # "adamw" (published) | "sgd": with momentum, not Nesterov's
+    evaluate.momentum = 0.9  # of SGD
+    evaluate.learning_rate = 0.0  # 0: AdamW's by student, as published; SGD's .1
+    evaluate.weight_decay = -1.0  # on parameters of rank > 1; -1: AdamW's .01 (published), SGD's 5e-4, which is in the gradient
+    evaluate.average_decay = (
+        0.0  # of the moving average (EMA) of weights and statistics, which is then tested; 0: none
+    )
     evaluate.temperature = 20.0  # of teacher and student alike
     evaluate.cosine_stretch = 2.0  # published quirk: the cosine ends at half the rate; 1: at zero
+    evaluate.augment = True  # False: images as they are, whatever the next seven say
     evaluate.randaugment_magnitude = 6.0  # of 10
     evaluate.randaugment_ops = 2  # ops an image; 0: no RandAugment
     evaluate.randaugment_std = 1.0  # deviation of the magnitude
     evaluate.min_scale = 0.25  # smallest share of the area of a random resized crop
     evaluate.flip = 0.5  # chance of a horizontal flip
     evaluate.cutmix = 1.0  # both parameters of lambda's Beta; 0: no CutMix
+    evaluate.mixup = 0.0  # the same of MixUp, which needs cutmix = 0; 0: no MixUp
     evaluate.double_bn_update = True  # published quirk: running statistics are updated twice a step
     evaluate.statistics = (
         "teacher"  # normalisation of the student: "teacher" | "dataset" | "imagenet"
@@ -146,10 +159,18 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
 
-    c.continual = continual = ml_collections.ConfigDict()  # students, sets, seeds and protocol are those of evaluate
+    c.continual = continual = (
+        ml_collections.ConfigDict()
+    )  # students, sets, seeds and protocol are those of evaluate
     continual.steps = 0  # parts in which the classes arrive, a fresh student after each; must divide them; 0: no continual learning
     continual.order_seed = 0  # of the order in which they arrive
     continual.argmax = "all"  # test images may be taken for "all" classes | for those "seen"
+
+    c.fairness = fairness = (
+        ml_collections.ConfigDict()
+    )  # DD-Ranking's scores: --stages=...,fairness
+    fairness.learning_rates = (0.001, 0.005, 0.01, 0.05, 0.1)  # tried for hard labels
+    fairness.full_data_top1 = 0.0  # percent of a student of all real images, hard labels; 0: the teacher's, if it is of the student's architecture
 
     c.export = export = ml_collections.ConfigDict()
     export.directory = ""  # where an export goes; "": none but distilled/ itself

@@ -32,7 +32,8 @@ class Stage:
       outputs: names of `WorkDir` attributes that hold its results.
       always: cheap, and depends on everything: runs every time.
       shared: all hosts of a run work on it, each on its share; else the first one does it.
-      opt_in: option, as a dotted path, that is above 0 where the stage runs unasked; "": always.
+      opt_in: runs only where it is named, or where the option `wanted_by` is above 0.
+      wanted_by: a dotted path, or "".
     """
 
     name: str
@@ -43,7 +44,8 @@ class Stage:
     outputs: tuple[str, ...] = ()
     always: bool = False
     shared: bool = False
-    opt_in: str = ""
+    opt_in: bool = False
+    wanted_by: str = ""
 
 
 STAGES: tuple[Stage, ...] = (
@@ -73,15 +75,15 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "relabel",
         ("squeeze", "synthesize"),
-        ("evaluate.temperature", "evaluate.cutmix"),
+        ("evaluate.temperature", "evaluate.augment", "evaluate.cutmix", "evaluate.mixup"),
         outputs=("labels",),
     ),
     Stage(
         "evaluate",
         ("squeeze", "select", "synthesize", "relabel"),
         ("data", "evaluate"),
-        ignores=("evaluate.real_images",),
-        additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
+        ignores=("evaluate.real_images", "evaluate.seeds_at_once"),
+        additive=("evaluate.students", "evaluate.sets", "evaluate.labels", "evaluate.seeds"),
         outputs=("evaluation",),
         shared=True,
     ),
@@ -89,11 +91,27 @@ STAGES: tuple[Stage, ...] = (
         "continual",
         ("squeeze", "select", "synthesize", "relabel"),
         ("data", "evaluate", "continual"),
-        ignores=("evaluate.real_images", "evaluate.eval_every"),
+        ignores=(
+            "evaluate.eval_every",
+            "evaluate.labels",
+            "evaluate.real_images",
+            "evaluate.seeds_at_once",
+        ),
         additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
         outputs=("continual",),
         shared=True,
-        opt_in="continual.steps",
+        opt_in=True,
+        wanted_by="continual.steps",
+    ),
+    Stage(
+        "fairness",
+        ("squeeze", "synthesize", "evaluate"),
+        ("data", "evaluate", "fairness"),
+        ignores=("evaluate.real_images", "evaluate.seeds_at_once"),
+        additive=("evaluate.sets", "evaluate.labels", "evaluate.seeds", "fairness.learning_rates"),
+        outputs=("fairness",),
+        shared=True,
+        opt_in=True,
     ),
     Stage("export", ("synthesize",), ("export",)),
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
@@ -150,7 +168,7 @@ def run(
     Args:
       config: the resolved config.
       workdir: the work directory.
-      stages: names, in any order; None for all but those that the config does not opt into.
+      stages: names, in any order; None for all but those to opt into.
       overwrite: recompute stages that were made with another config, and what depends on them;
         otherwise such a stage is refused.
       say: takes the lines for people.
@@ -218,10 +236,14 @@ def _check_shared(workdir: WorkDir, crew: hosts.Hosts) -> None:
 
 
 def _chosen(config: Any, stages: Sequence[str] | None) -> Sequence[str]:
-    """The stages that were named, checked; else all but those that the config does not opt into."""
+    """The stages that were named, checked; else all but those to opt into."""
     if stages is None:
         flat = _flatten(config.to_dict())
-        return [stage.name for stage in STAGES if not stage.opt_in or flat[stage.opt_in] > 0]
+        return [
+            stage.name
+            for stage in STAGES
+            if not stage.opt_in or (stage.wanted_by and flat[stage.wanted_by] > 0)
+        ]
     unknown = [name for name in stages if name not in NAMES]
     if unknown:
         raise InputError(f"stages: got {unknown[0]!r}, expected some of {', '.join(NAMES)}")

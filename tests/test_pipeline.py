@@ -105,7 +105,7 @@ def test_an_unknown_stage_is_refused(tmp_path, ran):
 
 def test_a_stage_that_is_opted_into_runs_unasked_only_then(tmp_path, ran, monkeypatch):
     squeeze, *others = STAGES
-    stages = (dataclasses.replace(squeeze, opt_in="seed"), *others)
+    stages = (dataclasses.replace(squeeze, opt_in=True, wanted_by="seed"), *others)
     monkeypatch.setattr(pipeline, "STAGES", stages)
     run(WorkDir(tmp_path), make_config(seed=1), stages=None)
     assert ran == ["squeeze", "select", "report"]
@@ -120,7 +120,12 @@ def test_every_stage_names_real_parts_of_the_config_and_work_directory():
 
     flat = pipeline._flatten(base.get_base().to_dict())
     for stage in pipeline.STAGES:
-        for path in (*stage.reads, *stage.ignores, *stage.additive, *filter(None, [stage.opt_in])):
+        for path in (
+            *stage.reads,
+            *stage.ignores,
+            *stage.additive,
+            *filter(None, [stage.wanted_by]),
+        ):
             assert any(name == path or name.startswith(f"{path}.") for name in flat), path
         for output in stage.outputs:
             assert hasattr(WorkDir("x"), output)

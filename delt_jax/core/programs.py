@@ -41,7 +41,7 @@ STEPS_PER_CALL = 50  # on an accelerator with the training set in its memory
 class Pool(NamedTuple):
     """Images on the device that steps choose from: a training set, or a few batches of it.
 
-    `labels` are not wanted where a teacher labels.
+    `labels`, the classes, are not wanted where a teacher labels.
     """
 
     images: UInt8[Array, "m s s 3"]
@@ -52,14 +52,15 @@ class Steps(NamedTuple):
     """What differs between the n steps of one call.
 
     Attributes:
-      order: positions in the pool, a batch of b each.
+      order: positions in the pool, a batch of b each; `[n seeds b]` where several students train at
+        once.
       number: of each step; it decides the random draws, together with the key of the call.
       learning_rate: of each.
-      average_weight: of each; see `teacher_step`.
+      average_weight: of each; see `delt_jax.core.training.average_weight`.
       count: how many of the n are done, int `[]`.
     """
 
-    order: Int[Array, "n b"]
+    order: Int[Array, "n *seeds b"]
     number: Int[Array, "n"]
     learning_rate: Float[Array, "n"]
     average_weight: Float[Array, "n"]
@@ -68,7 +69,7 @@ class Steps(NamedTuple):
     @classmethod
     def of(
         cls,
-        order: Sequence[Int[np.ndarray, " b"]],
+        order: Sequence[Int[np.ndarray, "*seeds b"]],
         first: int,
         learning_rates: Sequence[float],
         average_weights: Sequence[float] | None = None,
@@ -114,9 +115,9 @@ def compute_dtype(name: str) -> jnp.dtype | None:
 
 def student_program(
     student_apply: Apply,
-    teacher_apply: Apply,
+    teacher_apply: Apply | None,
     optimizer: optax.GradientTransformation,
-    views: StudentViews,
+    views: StudentViews | None,
     *,
     temperature: float = 20.0,
     double_bn_update: bool = True,
@@ -124,14 +125,16 @@ def student_program(
     compute_dtype: jnp.dtype | None = None,
     mesh: Mesh | None = None,
     batch_norm: str = "synchronised",
-) -> Callable[..., tuple[TrainState, Float[Array, "n"]]]:
+    together: bool = False,
+) -> Callable[..., tuple[TrainState, Float[Array, "n *seeds"]]]:
     """The jitted training of a student: up to n steps a call, from uint8 images to the next state.
 
     Args:
       student_apply: the student's `module.apply`.
-      teacher_apply: the teacher's; it runs in inference mode.
+      teacher_apply: the teacher's; it runs in inference mode. None: students learn the classes
+        in `pool.labels`, mixed as the images are.
       optimizer: an optax transformation at learning rate 1.
-      views: how images are shown.
+      views: how images are shown; None: as they are.
       temperature: of the soft labels.
       double_bn_update: see `student_step`.
       bn_momenta: see `twice_updated`.
@@ -139,10 +142,12 @@ def student_program(
       mesh: devices that share a batch; None for one device.
       batch_norm: "synchronised" (over the whole batch: the result of one device) or "per_device";
         see `data_parallel.per_device`.
+      together: several students train at once, each on images, views and mixes of its own: state,
+        keys and losses have an axis of seeds, as `Steps.order` has. All else they share.
 
     Returns:
       `program(state, pool, steps, key, statistics, labeller) -> (state, losses [n])`, as that of
-      `teacher_program`; the statistics are the student's.
+      `teacher_program`; the statistics are the student's, the labeller is None without a teacher.
     """
     if batch_norm == "per_device":
         student_apply = data_parallel.per_device(student_apply, mesh)
@@ -154,28 +159,38 @@ def student_program(
         i: Int[Array, ""] | int,
         key: Key[Array, ""],
         statistics: Statistics,
-        labeller: Labeller,
+        labeller: Labeller | None,
     ) -> tuple[TrainState, Float[Array, ""]]:
         key_views, key_dropout = jax.random.split(jax.random.fold_in(key, steps.number[i]))
-        images = data_parallel.split(pool.images[steps.order[i]], mesh)
-        pixels = data_parallel.split(student_views(key_views, images, views), mesh)
+        chosen = steps.order[i]
+        images = data_parallel.split(pool.images[chosen], mesh)
+        pixels, mix = student_views(key_views, images, views)
+        pixels = data_parallel.split(pixels, mesh)
         dtype = compute_dtype or pixels.dtype
-        teacher_logits = teacher_apply(
-            labeller.variables, normalise(pixels, labeller.statistics).astype(dtype), train=False
-        )
+        if teacher_apply is None:
+            assert pool.labels is not None
+            labels = HardLabels.mixed(pool.labels[chosen], mix)
+        else:
+            assert labeller is not None
+            seen = normalise(pixels, labeller.statistics).astype(dtype)
+            labels = teacher_apply(labeller.variables, seen, train=False)
         return student_step(
             student_apply,
             optimizer,
             state,
             normalise(pixels, statistics).astype(dtype),
-            teacher_logits,
+            labels,
             steps.learning_rate[i],
             temperature=temperature,
             double_bn_update=double_bn_update,
             bn_momenta=bn_momenta,
+            average_weight=steps.average_weight[i],
             dropout_key=key_dropout,
         )
 
+    if together:
+        own = Steps(order=1, number=None, learning_rate=None, average_weight=None, count=None)  # type: ignore[arg-type]
+        step = jax.vmap(step, in_axes=(0, None, own, None, 0, None, None))
     return _program(step, mesh)
 
 
@@ -220,10 +235,7 @@ def teacher_program(
         pixels, mix = teacher_views(
             key_views, data_parallel.split(pool.images[chosen], mesh), views
         )
-        own = pool.labels[chosen]
-        labels = HardLabels(own)
-        if mix is not None:
-            labels = HardLabels(own, own[mix.permutation], mix.kept)
+        labels = HardLabels.mixed(pool.labels[chosen], mix)
         images = normalise(data_parallel.split(pixels, mesh), statistics)
         return teacher_step(
             apply,
@@ -241,13 +253,13 @@ def teacher_program(
 
 
 def _program(
-    step: Callable[..., tuple[TrainState, Float[Array, ""]]], mesh: Mesh | None
-) -> Callable[..., tuple[TrainState, Float[Array, "n"]]]:
+    step: Callable[..., tuple[TrainState, Float[Array, "*seeds"]]], mesh: Mesh | None
+) -> Callable[..., tuple[TrainState, Float[Array, "n *seeds"]]]:
     """Jits the loop of `step(state, pool, steps, i, *constants)` over the steps of a call."""
 
     def program(
         state: TrainState, pool: Pool, steps: Steps, *constants: PyTree
-    ) -> tuple[TrainState, Float[Array, "n"]]:
+    ) -> tuple[TrainState, Float[Array, "n *seeds"]]:
         n = len(steps.number)
         if n == 1:
             state, loss = step(state, pool, steps, 0, *constants)
@@ -258,7 +270,7 @@ def _program(
             state, loss = step(state, pool, steps, i, *constants)
             return state, losses.at[i].set(loss)
 
-        losses = jnp.zeros(n, steps.learning_rate.dtype)
+        losses = jnp.zeros((n, *steps.order.shape[1:-1]), steps.learning_rate.dtype)
         return jax.lax.fori_loop(0, steps.count, body, (state, losses))
 
     return jax.jit(

@@ -1,4 +1,4 @@
-"""Training steps of students (on a teacher's soft labels) and of teachers (on hard labels).
+"""Training steps of students (on soft or hard labels) and of teachers (on hard labels).
 
 Source of the student's step: VILA-Lab/DELT `evaluation/validation/main.py` at f2f81ca (from
 LINs-lab/RDED). Every step is a pure function of arrays; the learning rate is an argument, so a
@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
+
+from delt_jax.core.augment.mixing import MixUp
 
 Apply = Callable[..., Any]  # flax's module.apply: (variables, images, train=..., mutable=...)
 
@@ -39,6 +41,11 @@ class TrainState(NamedTuple):
     def variables(self) -> dict[str, PyTree]:
         """The tree that `apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def trained(self) -> dict[str, PyTree]:
+        """What training is for: the average of the variables where one is kept, else they."""
+        return self.variables if self.average is None else self.average
 
 
 def create_state(
@@ -69,12 +76,19 @@ def adamw(weight_decay: float = 0.01) -> optax.GradientTransformation:
     return optax.adamw(1.0, 0.9, 0.999, 1e-8, weight_decay=weight_decay, mask=decayed)
 
 
-def nesterov(weight_decay: float, momentum: float = 0.9) -> optax.GradientTransformation:
-    """The teacher's SGD at learning rate 1: Nesterov momentum, weight decay inside the gradient."""
+def sgd(
+    weight_decay: float, momentum: float = 0.9, nesterov: bool = False
+) -> optax.GradientTransformation:
+    """SGD with momentum at learning rate 1: weight decay inside the gradient, as torch's."""
     return optax.chain(
         optax.add_decayed_weights(weight_decay, decayed),
-        optax.sgd(1.0, momentum=momentum, nesterov=True),
+        optax.sgd(1.0, momentum=momentum, nesterov=nesterov),
     )
+
+
+def nesterov(weight_decay: float, momentum: float = 0.9) -> optax.GradientTransformation:
+    """The teacher's SGD at learning rate 1: `sgd` with Nesterov's momentum."""
+    return sgd(weight_decay, momentum, nesterov=True)
 
 
 def student_learning_rate(
@@ -130,13 +144,6 @@ def smoothed_cross_entropy(
     return -jnp.mean((1 - smoothing) * true + smoothing * jnp.mean(log_probabilities, axis=-1))
 
 
-def _at_least_float32(logits: Array) -> Array:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-
-
-# Steps.
-
-
 class HardLabels(NamedTuple):
     """Classes of a batch of images that may have been mixed with one another.
 
@@ -149,6 +156,36 @@ class HardLabels(NamedTuple):
     own: Int[Array, "b"]
     partner: Int[Array, "b"] | None = None
     share: Float[Array, ""] | float = 1.0
+
+    @classmethod
+    def mixed(cls, classes: Int[Array, "b"], mix: MixUp | None) -> "HardLabels":
+        """Of images of these classes after a mix (None: as they were)."""
+        return cls(classes) if mix is None else cls(classes, classes[mix.permutation], mix.kept)
+
+
+def mixed_cross_entropy(
+    logits: Float[Array, "b k"], labels: HardLabels, smoothing: float = 0.0
+) -> Float[Array, ""]:
+    """`share CE(own) + (1 - share) CE(partner)`, means over the batch. At least in float32.
+
+    Args:
+      logits: of the mixed images.
+      labels: of the images and of what was mixed into them.
+      smoothing: see `smoothed_cross_entropy`.
+    """
+    logits = _at_least_float32(logits)
+    own = smoothed_cross_entropy(logits, labels.own, smoothing)
+    if labels.partner is None:
+        return own
+    partner = smoothed_cross_entropy(logits, labels.partner, smoothing)
+    return labels.share * own + (1 - labels.share) * partner
+
+
+def _at_least_float32(logits: Array) -> Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+# Steps.
 
 
 def twice_updated(before: PyTree, after: PyTree, momenta: PyTree = BATCH_NORM_MOMENTUM) -> PyTree:
@@ -174,42 +211,49 @@ def student_step(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     images: Float[Array, "b h w c"],
-    teacher_logits: Float[Array, "b k"],
+    labels: Float[Array, "b k"] | HardLabels,
     learning_rate: Float[Array, ""] | float,
     *,
     temperature: float = 20.0,
     double_bn_update: bool = True,
     bn_momenta: PyTree = BATCH_NORM_MOMENTUM,
+    average_weight: Float[Array, ""] | float = 0.0,
     dropout_key: Key[Array, ""] | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One step of a student towards the teacher's labels.
+    """One step of a student, towards the teacher's labels or the classes.
 
     Args:
       apply: the student's `module.apply`.
       optimizer: an optax transformation at learning rate 1, e.g. `adamw()`.
-      state: parameters, running statistics, optimiser state.
+      state: parameters, running statistics, optimiser state, and an average where one is kept.
       images: mixed, normalised with the student's statistics; their dtype is that of the
         computation.
-      teacher_logits: the teacher's on the same mixed images, at temperature 1.
+      labels: the teacher's logits on the same mixed images, at temperature 1; or classes.
       learning_rate: of this step.
-      temperature: divides the logits of both.
+      temperature: divides the logits of both; classes know none.
       double_bn_update: update the running statistics twice, as the published code does. Its extra
         forward in train mode comes before the step, sees the same parameters and the same (already
         mixed) batch, and only this remains of it. NOTE(parity): a network that drops units or paths
         at random ahead of a BatchNorm would draw afresh in that forward; here both share a draw.
       bn_momenta: see `twice_updated`.
+      average_weight: of the new variables in the state's average.
       dropout_key: key of the network's dropout, for those that have any.
 
     Returns:
       The next state and the loss before the step.
     """
+
+    def loss_of(logits: Array) -> Array:
+        if isinstance(labels, HardLabels):
+            return mixed_cross_entropy(logits, labels)
+        return distillation_loss(logits, labels, temperature)
+
     state, loss, batch_stats = _descend(
-        *(apply, optimizer, state, images, learning_rate, dropout_key),
-        lambda logits: distillation_loss(logits, teacher_logits, temperature),
+        apply, optimizer, state, images, learning_rate, dropout_key, loss_of
     )
     if double_bn_update:
         batch_stats = twice_updated(state.batch_stats, batch_stats, bn_momenta)
-    return state._replace(batch_stats=batch_stats), loss
+    return _averaged(state._replace(batch_stats=batch_stats), average_weight), loss
 
 
 def teacher_step(
@@ -240,25 +284,21 @@ def teacher_step(
     Returns:
       The next state and the loss before the step.
     """
-
-    def loss_of(logits: Array) -> Array:
-        logits = _at_least_float32(logits)
-        own = smoothed_cross_entropy(logits, labels.own, label_smoothing)
-        if labels.partner is None:
-            return own
-        other = smoothed_cross_entropy(logits, labels.partner, label_smoothing)
-        return labels.share * own + (1 - labels.share) * other
-
     state, loss, batch_stats = _descend(
-        apply, optimizer, state, images, learning_rate, dropout_key, loss_of
+        *(apply, optimizer, state, images, learning_rate, dropout_key),
+        lambda logits: mixed_cross_entropy(logits, labels, label_smoothing),
     )
-    state = state._replace(batch_stats=batch_stats)
-    if state.average is not None:
-        average = jax.tree.map(
-            lambda old, new: old + average_weight * (new - old), state.average, state.variables
-        )
-        state = state._replace(average=average)
-    return state, loss
+    return _averaged(state._replace(batch_stats=batch_stats), average_weight), loss
+
+
+def _averaged(state: TrainState, weight: Float[Array, ""] | float) -> TrainState:
+    """Moves the state's average, where one is kept, towards its variables."""
+    if state.average is None:
+        return state
+    average = jax.tree.map(
+        lambda old, new: old + weight * (new - old), state.average, state.variables
+    )
+    return state._replace(average=average)
 
 
 def _descend(

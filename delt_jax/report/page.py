@@ -48,7 +48,7 @@ def render(
     gallery = build_gallery(record.images, read, photo, most_classes)
     rounds = timeline.rounds if timeline else 1
     rounds = max([rounds, *(image.join_round + 1 for image in record.images)])
-    students = summary["students"]
+    students, evaluations = summary["students"], record.evaluations_with("soft")
     return (
         environment()
         .get_template("report.html.jinja")
@@ -68,8 +68,8 @@ def render(
             synthesised=record.schedule.get("iterations") != 0,
             photo_note=photo_note,
             accuracy=charts.accuracy_plot(students, summary["teacher"]["top1"]),
-            learning=charts.learning_curves(record.evaluations),
-            by_class=_by_class(record.evaluations),
+            learning=charts.learning_curves(evaluations),
+            by_class=_by_class(evaluations),
             diversity=charts.diversity_plot(record.diversity, list(summary["diversity"])),
             class_curves=charts.class_curves(record.diversity, list(summary["diversity"])),
             continual=charts.continual_curves(summary["continual"]),
@@ -96,6 +96,7 @@ def environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "count": wording.count,
+        "mean": statistics.fmean,
         "duration": wording.duration,
         "percent": wording.percent,
         "plain": _plain,

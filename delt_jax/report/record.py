@@ -24,6 +24,7 @@ class Evaluation:
     curve: tuple[tuple[float, float], ...]  # (epoch, top-1) where it was tested
     per_class: tuple[float | None, ...]  # top-1 of each class
     class_names: tuple[str, ...]
+    labels: str = "soft"  # what it learned: the teacher's labels, or "hard" ones, the classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,13 @@ class Record:
     evaluations: tuple[Evaluation, ...]
     diversity: dict[str, dict[str, Any]]  # set -> as `stages.diversity` says
     continual: tuple[ContinualStep, ...]
+    fairness: dict[str, Any]
     metrics: list[dict[str, Any]]
     stage_seconds: dict[str, float]  # of the latest run of each stage that has ended
+
+    def evaluations_with(self, labels: str) -> tuple[Evaluation, ...]:
+        """Those of students that learned "soft" or "hard" labels."""
+        return tuple(e for e in self.evaluations if e.labels == labels)
 
 
 def read_record(workdir: WorkDir) -> Record:
@@ -69,6 +75,7 @@ def read_record(workdir: WorkDir) -> Record:
         evaluations=evaluations,
         diversity=diversity,
         continual=_read_continual(workdir),
+        fairness=_optional(workdir, workdir.fairness_json),
         metrics=read_metrics(workdir.metrics_jsonl),
         stage_seconds=_read_stage_seconds(workdir),
     )
@@ -117,6 +124,7 @@ def _read_evaluations(
                     curve=tuple((epoch, top1) for epoch, top1 in value.get("curve", ())),
                     per_class=tuple(value.get("per_class", ())),
                     class_names=tuple(value.get("class_names", ())),
+                    labels=value.get("labels", "soft"),
                 )
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -7,7 +7,8 @@ The schema (version 1); accuracies in percent, null where something was not meas
     ipc         images per class
     teacher     {arch, top1}
     students    student -> set -> {top1_mean, top1_std, best_mean, best_std, n, epochs,
-                seeds: {seed: {top1, best}}}
+                seeds: {seed: {top1, best}}}, of students that learned the teacher's labels
+    hard_labels the same of students that learned the classes; {} where there is none
     comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
                 points, its 95 % confidence interval (Welch's t), and whether that excludes zero
     diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
@@ -15,6 +16,8 @@ The schema (version 1); accuracies in percent, null where something was not meas
                 is the training images that the last two compare the others with
     continual   student -> set -> [{step, classes, top1_mean, top1_std, n}]: classes seen, and the
                 accuracy on them of students of their images; {} where there are none
+    fairness    DD-Ranking's scores in [0, 1]: {lrs_mean, lrs_std, ars_mean, ars_std, ingredients};
+                {} where they were not asked for
     cost        {image_iterations, promised, constant, saved_fraction, iterations, seconds,
                 seconds_compile, seconds_saved_fraction, device}
     stages      name -> seconds of the latest run of the stage
@@ -47,7 +50,10 @@ CONFIDENCE = 0.95  # of the interval of a difference
 def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
     """Returns the content of results.json for `record`."""
     config = record.config
-    students = _students(_in_config_order(record))
+    students, hard_labels = (
+        _students([e for e in _in_config_order(record) if e.labels == labels])
+        for labels in ("soft", "hard")
+    )
     classes = len({image.class_index for image in record.images})
     return {
         "schema": SCHEMA,
@@ -63,6 +69,7 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "ipc": config_value(config, "ipc", max((i.slot for i in record.images), default=-1) + 1),
         "teacher": {"arch": record.teacher.get("arch"), "top1": record.teacher.get("top1")},
         "students": students,
+        "hard_labels": hard_labels,
         "comparisons": _comparisons(students),
         "diversity": {
             name: record.diversity[name]["mean"]
@@ -71,6 +78,7 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         },
         "metrics": {name: _metrics(record.diversity[name]) for name in in_order(record.diversity)},
         "continual": _continual(record),
+        "fairness": {k: v for k, v in record.fairness.items() if k != "schema_version"},
         "cost": _cost(record.schedule),
         "stages": record.stage_seconds,
         "paths": _paths(workdir),
@@ -248,6 +256,7 @@ def _paths(workdir: WorkDir) -> dict[str, str]:
         "labels": workdir.labels,
         "evaluation": workdir.evaluation,
         "continual": workdir.continual,
+        "fairness": workdir.fairness_json,
         "metrics": workdir.metrics_jsonl,
         "report": workdir.report_html,
         "results": workdir.results_json,

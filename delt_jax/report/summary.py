@@ -20,7 +20,8 @@ def summary_table(results: dict[str, Any]) -> str:
         f"teacher {teacher['arch'] or 'unknown'}: top-1 {_percent(teacher['top1'])}",
         "",
     ]
-    students = results["students"]
+    hard = {f"{name}, hard labels": sets for name, sets in results.get("hard_labels", {}).items()}
+    students = results["students"] | hard
     rows = [("student", "trained on", "top-1 last", "best", "n", "intra-class cosine")]
     for student, sets in students.items():
         for name, summary in sets.items():

@@ -46,6 +46,8 @@ class WorkDir:
         self.labels = self.path / "labels"
         self.evaluation = self.path / "evaluation"
         self.continual = self.path / "continual"
+        self.fairness = self.path / "fairness"
+        self.fairness_json = self.fairness / "fairness.json"
         self.results_json = self.path / "results.json"
         self.report_html = self.path / "report.html"
         self.stages = self.path / "stages"

@@ -69,7 +69,8 @@ def tasks(
     """What a run computes, in the order of its stages.
 
     Args:
-      config: reads `teacher`, `select`, `synthesis.compute_dtype`, `evaluate` and `continual`.
+      config: reads `teacher`, `select`, `synthesis.compute_dtype`, `evaluate`, `continual` and
+        `fairness`.
       spec: the data set.
       plan: of the synthesis.
       sizes: images of the splits, as they are used; None where that is not known, and then whatever
@@ -106,6 +107,7 @@ def tasks(
                 "first host",
             )
         )
+    found.append(_fairness_task(config, images, forward_flops))
     return [task for task in found if task.stage in stages]
 
 
@@ -158,17 +160,19 @@ def _student_tasks(
     architectures = dict.fromkeys(
         teacher if name in ("", "teacher") else name for name in options.students
     )
-    count = len(options.sets) * len(options.seeds)
+    kinds = set(options.labels)
+    count = len(options.sets) * len(options.seeds) * len(kinds)
     found = []
     tests = tested_epochs(options.epochs, options.eval_every)
     for name in architectures:
         forward = forward_flops(name)
         passes = images * options.epochs
+        labelling = FORWARD * forward_flops(teacher) * ("soft" in kinds) / len(kinds)
         found.append(
             Task(
                 "evaluate",
                 f"{count} x {name} trained: {images:,} images x {options.epochs} epochs",
-                count * passes * (TRAINING * forward + FORWARD * forward_flops(teacher)),
+                count * passes * (TRAINING * forward + labelling),
                 "hosts",
                 count,
             )
@@ -203,6 +207,23 @@ def _continual_tasks(config: Any, images: int, forward_flops: Callable[[str], fl
             teacher if name in ("", "teacher") else name for name in options.students
         )
     ]
+
+
+def _fairness_task(config: Any, images: int, forward_flops: Callable[[str], float]) -> Task:
+    """Students without augmentation, of two sets, and of hard labels at each learning rate."""
+    options, teacher = config.evaluate, config.teacher.arch
+    first = next(iter(options.students), "")
+    student = teacher if first in ("", "teacher") else first
+    seeds, rates = len(options.seeds), len(config.fairness.learning_rates)
+    labelled, count = 2 * seeds, (2 + rates) * seeds
+    work = count * TRAINING * forward_flops(student) + labelled * FORWARD * forward_flops(teacher)
+    return Task(
+        "fairness",
+        f"{count} x {student} trained: {images:,} images x {options.epochs} epochs",
+        images * options.epochs * work,
+        "hosts",
+        count,
+    )
 
 
 def tested_epochs(epochs: int, every: int) -> int:

@@ -2,9 +2,6 @@
 
 import dataclasses
 import itertools
-import pathlib
-import shutil
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,18 +10,13 @@ from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
-from delt_jax.runtime.metrics import MetricsLog
-from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.diversity import measure_diversity
-from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.protocol import read_protocol
-from delt_jax.stages.student import StudentTrainer, Trained, as_json
-from delt_jax.stages.training_sets import SETS, TrainingSet, open_sets
-
-SCHEMA_VERSION = 1
+from delt_jax.stages.student_jobs import Job, StudentJobs
+from delt_jax.stages.training_sets import SETS, open_sets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +30,12 @@ class StudentRun:
     best_top1: float
     best_epoch: int
     seconds: float
+    labels: str = "soft"
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "StudentRun":
+        """From what a student's file holds."""
+        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +49,7 @@ class Summary:
     top1_std: float | None
     best_mean: float
     best_std: float | None
+    labels: str = "soft"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ class EvaluateResult:
 
     Attributes:
       runs: every student, in the order of the config.
-      summaries: over seeds, per student and set.
+      summaries: over seeds, per student, kind of labels and set.
       diversity: measures of each set, and of real images, in the teacher's features; see
         `delt_jax.stages.diversity.measure_diversity`.
     """
@@ -70,13 +69,14 @@ class EvaluateResult:
 
 
 def run(config: Any, workdir: WorkDir) -> EvaluateResult:
-    """Trains and tests a student for every set, architecture and seed that has no result yet.
+    """Trains and tests a student for each set, architecture, labels and seed without a result yet.
 
     Args:
       config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data`,
         `distilled.{format,quality}` and `evaluate.*`.
       workdir: reads the teacher, the distilled images, the selection, the names of images that
-        cannot be read; writes `evaluation/<set>-<student>-<seed>.json`,
+        cannot be read; writes `evaluation/<set>-<student>-<seed>.json`
+        (`...-<seed>-hard.json` for hard labels),
         `evaluation/diversity.json`, metrics and such names of test images.
 
     Raises:
@@ -100,91 +100,37 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
             f"teacher {teacher.arch} has {teacher.num_classes} classes, the test data "
             f"{len(test.class_names)}; expected as many"
         )
-    protocols = {name: read_protocol(config, name, spec, teacher) for name in students}
-    teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
+    kinds = tuple(dict.fromkeys(options.labels))
+    protocols = {
+        (name, labels): read_protocol(config, name, spec, teacher, labels)
+        for name in students
+        for labels in kinds
+    }
 
     crew = hosts.current()
     if crew.is_first:
         measure_diversity(config, workdir, spec, sets, teacher)
-    asked: Any = itertools.product(students, sets, options.seeds)
-    jobs = [_Job(*job) for job in asked]
-    # Hosts train students of their own, on all of their devices; so none waits for the others.
-    own = crew.dealt(jobs)
-    with Progress(sum(protocols[job.student].epochs for job in own), "evaluating", "epochs") as bar:
-        trainer = None
-        for job in own:
-            if trainer is None or trainer.student != job.student:
-                protocol = protocols[job.student]
-                trainer = StudentTrainer(job.student, teacher, protocol, spec.image_size)
-            training_set = sets[job.set](job.seed)
-            identity = fingerprint(
-                {
-                    "schema_version": SCHEMA_VERSION,
-                    "student": job.student,
-                    "seed": job.seed,
-                    "protocol": dataclasses.asdict(trainer.protocol),
-                    "teacher": teacher_hash,
-                    "data": spec.name,
-                },
-                training_set.images,
-                test.labels,
-            )
-            _evaluate(trainer, job, training_set, test, identity, workdir, bar)
-            crew.check()
-    crew.wait("students")
+    asked: Any = list(itertools.product(sets, options.seeds))
+    jobs = [
+        Job(name, protocols[name, labels], chosen, seed, "" if labels == "soft" else labels)
+        for name, labels in protocols
+        for chosen, seed in asked
+    ]
+    work = StudentJobs(
+        "evaluate",
+        workdir.evaluation,
+        workdir,
+        sets=sets,
+        test=test,
+        teacher=teacher,
+        data=spec.name,
+        at_once=options.seeds_at_once,
+    )
+    runs = [StudentRun.of(record) for record in work.run(jobs)]
     if crew.is_first:
         test.record_unreadable(workdir, "evaluate, test images")
-    runs = [_read(workdir, job) for job in jobs]
     diversity = workdir.read_json(workdir.evaluation / "diversity.json")
     return EvaluateResult(tuple(runs), summarise(runs), diversity)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """A student to train: its architecture, its set and its seed."""
-
-    student: str
-    set: str
-    seed: int
-
-    def path(self, workdir: WorkDir) -> pathlib.Path:
-        """Where its result is."""
-        return workdir.evaluation / f"{self.set}-{self.student}-{self.seed}.json"
-
-
-def _evaluate(
-    trainer: StudentTrainer,
-    job: _Job,
-    training_set: TrainingSet,
-    test: CroppedImages,
-    identity: str,
-    workdir: WorkDir,
-    bar: Progress,
-) -> None:
-    """Trains and tests one student, unless its file is there and was made from the same inputs."""
-    path = job.path(workdir)
-    if path.exists() and workdir.read_json(path).get("fingerprint") == identity:
-        bar.advance(trainer.protocol.epochs)
-        return
-    trained = trainer.train(
-        training_set.images,
-        job.seed,
-        test,
-        workdir.evaluation / f".{path.stem}-{identity[:12]}",
-        _reporter(MetricsLog(workdir.metrics_jsonl), bar, job.set, trainer, job.seed),
-    )
-    record = _as_record(trained, job.set, trainer, job.seed, training_set)
-    record |= {"class_names": test.class_names, "fingerprint": identity}
-    workdir.write_json(path, record)
-    for checkpoints in workdir.evaluation.glob(f".{path.stem}-*"):
-        shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def _read(workdir: WorkDir, job: _Job) -> StudentRun:
-    record = workdir.read_json(job.path(workdir))
-    return StudentRun(
-        **{field.name: record[field.name] for field in dataclasses.fields(StudentRun)}
-    )
 
 
 def student_names(names: Any, teacher: Network) -> tuple[str, ...]:
@@ -208,62 +154,11 @@ def check_sets(names: Any, seeds: Any) -> None:
             raise InputError(f"evaluate.sets: {name!r}; expected some of {', '.join(SETS)}")
 
 
-def _reporter(
-    log: MetricsLog, bar: Progress, name: str, trainer: StudentTrainer, seed: int
-) -> Callable[[int, float, float], None]:
-    """What is said after each epoch; epochs from before an interruption count as done."""
-    done = 0
-
-    def report(epoch: int, loss: float, top1: float) -> None:
-        nonlocal done
-        values = {}
-        if trainer.protocol.is_tested(epoch):
-            values = {"top1": top1}
-            log.write(
-                "evaluate",
-                set=name,
-                student=trainer.student,
-                seed=seed,
-                epoch=epoch + 1,
-                loss=loss,
-                top1=top1,
-            )
-        bar.advance(epoch + 1 - done, **values)
-        done = epoch + 1
-
-    return report
-
-
-def _as_record(
-    trained: Trained, name: str, trainer: StudentTrainer, seed: int, training_set: TrainingSet
-) -> dict[str, Any]:
-    """The content of one evaluation's file."""
-    curve, protocol = trained.curve, trainer.protocol
-    tested = curve.tested()
-    best_epoch, best_top1 = max(tested, key=lambda entry: entry[1])
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "set": name,
-        "student": trainer.student,
-        "seed": seed,
-        "top1": tested[-1][1],
-        "best_top1": best_top1,
-        "best_epoch": best_epoch,
-        "epochs": protocol.epochs,
-        "images": len(training_set.images),
-        "seconds": round(float(curve.seconds[-1]), 3),
-        "protocol": dataclasses.asdict(protocol),
-        "per_class": as_json(trained.per_class),
-        "curve": tested,
-        "loss": as_json(curve.loss),
-    }
-
-
 def summarise(runs: Any) -> tuple[Summary, ...]:
-    """Means and sample deviations over seeds, per student and set, in the order of the runs."""
-    groups: dict[tuple[str, str], list[StudentRun]] = {}
-    for student_run in runs:
-        groups.setdefault((student_run.student, student_run.set), []).append(student_run)
+    """Means and sample deviations over seeds, in the order of the runs."""
+    groups: dict[tuple[str, str, str], list[StudentRun]] = {}
+    for one in runs:
+        groups.setdefault((one.student, one.labels, one.set), []).append(one)
     return tuple(
         Summary(
             set=name,
@@ -273,8 +168,9 @@ def summarise(runs: Any) -> tuple[Summary, ...]:
             top1_std=_deviation([run.top1 for run in group]),
             best_mean=float(np.mean([run.best_top1 for run in group])),
             best_std=_deviation([run.best_top1 for run in group]),
+            labels=labels,
         )
-        for (student, name), group in groups.items()
+        for (student, labels, name), group in groups.items()
     )
 
 

@@ -42,7 +42,7 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
     """Writes labels/labels.json.
 
     Args:
-      config: an `ml_collections.ConfigDict`; reads `evaluate.{temperature,cutmix}`.
+      config: an `ml_collections.ConfigDict`; reads `evaluate.{temperature,augment,cutmix,mixup}`.
       workdir: reads the teacher and the distilled images.
 
     Raises:
@@ -61,6 +61,8 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
         teacher_top1=100 * float(np.mean(logits.argmax(axis=1) == labels)),
         mean_true_class_probability=float(probabilities[np.arange(len(labels)), labels].mean()),
     )
+    mixes = [name for name in ("cutmix", "mixup") if config.evaluate[name]]
+    mix = mixes[0] if config.evaluate.augment and mixes else "none"
     card = workdir.read_json(workdir.teacher / "card.json")
     workdir.write_json(
         workdir.labels / "labels.json",
@@ -68,8 +70,8 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
             "schema_version": 1,
             "mode": MODE,
             "temperature": config.evaluate.temperature,
-            "mix": "cutmix" if config.evaluate.cutmix else "none",
-            "cutmix_alpha": config.evaluate.cutmix,
+            "mix": mix,
+            "mix_alpha": config.evaluate[mix] if mix != "none" else 0.0,
             "teacher": teacher.arch,
             "teacher_sha256": card["sha256"],
             **dataclasses.asdict(result),

@@ -1,18 +1,18 @@
-"""One student: trained from scratch on a small set with the teacher's labels, and tested."""
+"""Students trained from scratch on a small set with soft or hard labels, and tested."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Key, UInt8
 
 from delt_jax.core import data_parallel, programs, training
 from delt_jax.core.augment.views import Statistics
@@ -31,7 +31,7 @@ POOL_BYTES = 2 << 30  # a set that is no larger lies on the device; else batch f
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """What happened, epoch by epoch; arrays `[epochs]`.
+    """What happened, epoch by epoch; arrays `[epochs]`, with an axis of seeds while several train.
 
     Attributes:
       loss: mean over the epoch's steps.
@@ -39,9 +39,9 @@ class Curve:
       seconds: from the start to the end of the epoch, tests and interrupted runs included.
     """
 
-    loss: Float[np.ndarray, " epochs"]
-    top1: Float[np.ndarray, " epochs"]
-    seconds: Float[np.ndarray, " epochs"]
+    loss: Float[np.ndarray, "*seeds epochs"]
+    top1: Float[np.ndarray, "*seeds epochs"]
+    seconds: Float[np.ndarray, "*seeds epochs"]
 
     def tested(self) -> list[tuple[int, float]]:
         """(epoch from 1, top-1) of every test."""
@@ -51,11 +51,55 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained student: its variables, its curve, its accuracy per class after the last epoch."""
+    """A trained student: its variables, its curve, its accuracy per class after the last epoch.
+
+    The variables are their moving average where the protocol keeps one; it is what is tested.
+    """
 
     variables: dict
     curve: Curve
     per_class: Float[np.ndarray, " k"]
+
+
+class LabelledImages(NamedTuple):
+    """A set on the host; the labels are not wanted where a teacher labels."""
+
+    images: UInt8[np.ndarray, "n s s 3"]
+    labels: Int[np.ndarray, " n"] | None = None
+
+    def at(self, chosen: Int[np.ndarray, " b"]) -> "LabelledImages":
+        """The images at these positions."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return LabelledImages(self.images[chosen], labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seeds:
+    """The random streams of students that train together; one student has no axis of seeds.
+
+    Attributes:
+      seeds: of each.
+      offsets: where each one's set begins in the pool.
+      size: of each set.
+    """
+
+    seeds: Sequence[int]
+    offsets: Sequence[int]
+    size: int
+
+    def keys(self, epoch: int) -> Key[jax.Array, "*seeds"]:
+        """Of an epoch's views and mixes."""
+        keys = [jax.random.fold_in(stream(seed, "student", "views"), epoch) for seed in self.seeds]
+        return keys[0] if len(keys) == 1 else jnp.stack(keys)
+
+    def order(self, epoch: int) -> Int[np.ndarray, "*seeds n"]:
+        """Of an epoch's images, as positions in the pool."""
+        orders = [
+            offset
+            + np.asarray(jax.random.permutation(stream(seed, "student", "order", epoch), self.size))
+            for seed, offset in zip(self.seeds, self.offsets, strict=True)
+        ]
+        return orders[0] if len(orders) == 1 else np.stack(orders)
 
 
 class StudentTrainer:
@@ -65,31 +109,43 @@ class StudentTrainer:
 
     Args:
       student: architecture.
-      teacher: the labeller, which always sees images normalised with its own statistics.
+      teacher: the labeller, which always sees images normalised with its own statistics; it does
+        not label where the protocol says hard labels.
       protocol: how to train.
       image_size: side of the images in pixels.
     """
 
     def __init__(self, student: str, teacher: Network, protocol: Protocol, image_size: int):
-        module = registry.create(student, teacher.num_classes, image_size)
+        self.module = module = registry.create(student, teacher.num_classes, image_size)
         self.student, self.protocol = student, protocol
         self._mesh = device_mesh(data_parallel.IMAGES)
-        labeller = programs.Labeller(teacher.variables, Statistics.of(teacher.mean, teacher.std))
-        self._labeller = data_parallel.replicate(labeller, self._mesh)
+        self._labeller = None
+        if protocol.labels == "soft":
+            statistics = Statistics.of(teacher.mean, teacher.std)
+            labeller = programs.Labeller(teacher.variables, statistics)
+            self._labeller = data_parallel.replicate(labeller, self._mesh)
         self._statistics = Statistics.of(protocol.mean, protocol.std)
-        self._optimizer = training.adamw(protocol.weight_decay)
-        self._init = jax.jit(lambda key: _fresh_state(module, self._optimizer, image_size, key))
-        self._program = programs.student_program(
-            module.apply,
-            teacher.module.apply,
-            self._optimizer,
-            protocol.views,
-            temperature=protocol.temperature,
-            double_bn_update=protocol.double_bn_update,
-            bn_momenta=registry.batch_norm_momenta(module, image_size),
-            compute_dtype=programs.compute_dtype(protocol.compute_dtype),
-            mesh=self._mesh,
-            batch_norm=protocol.batch_norm,
+        optimizer = protocol.make_optimizer()
+        averaged = protocol.average_decay > 0
+        self._init = jax.jit(
+            lambda key: training.create_state(
+                optimizer, registry.initialise(module, image_size, key), averaged
+            )
+        )
+        self._programs = functools.cache(
+            lambda together: programs.student_program(
+                module.apply,
+                teacher.module.apply if protocol.labels == "soft" else None,
+                optimizer,
+                protocol.views,
+                temperature=protocol.temperature,
+                double_bn_update=protocol.double_bn_update,
+                bn_momenta=registry.batch_norm_momenta(module, image_size),
+                compute_dtype=programs.compute_dtype(protocol.compute_dtype),
+                mesh=self._mesh,
+                batch_norm=protocol.batch_norm,
+                together=together,
+            )
         )
         self._logits = programs.inference_program(module.apply, self._mesh)
 
@@ -100,6 +156,8 @@ class StudentTrainer:
         test: CroppedImages,
         checkpoints: pathlib.Path,
         on_epoch: Callable[[int, float, float], Any] = lambda epoch, loss, top1: None,
+        *,
+        labels: Int[np.ndarray, " n"] | None = None,
     ) -> Trained:
         """Trains one student; goes on from the latest of its checkpoints.
 
@@ -113,48 +171,93 @@ class StudentTrainer:
           checkpoints: folder of this student's checkpoints and of nothing else.
           on_epoch: called after each epoch with its number (from 0), the mean loss, and the top-1
             in percent (NaN where not tested).
+          labels: class of each image; students of hard labels need them.
 
         Raises:
           InputError: where the loss is no longer finite.
         """
-        protocol = self.protocol
-        state = data_parallel.replicate(self._init(stream(seed, "student", "init")), self._mesh)
+        (trained,) = self.train_together(
+            [LabelledImages(images, labels)],
+            [seed],
+            test,
+            checkpoints,
+            lambda epoch, losses, top1: on_epoch(epoch, float(losses[0]), float(top1[0])),
+        )
+        return trained
+
+    def train_together(
+        self,
+        sets: Sequence[LabelledImages],
+        seeds: Sequence[int],
+        test: CroppedImages,
+        checkpoints: pathlib.Path,
+        on_epoch: Callable[[int, Any, Any], Any] = lambda epoch, losses, top1: None,
+    ) -> list[Trained]:
+        """Trains students of several seeds in one program: to rounding, those of `train`.
+
+        Args:
+          sets: of each student; of one size. What several share is kept once.
+          seeds: of each student.
+          test: the test set.
+          checkpoints: folder of the checkpoints of these students and of nothing else.
+          on_epoch: called after each epoch with its number (from 0), the mean loss of each student,
+            and their top-1 in percent (NaN where not tested).
+
+        Returns:
+          The students, in the order of the seeds; `Curve.seconds` are shared out among them.
+
+        Raises:
+          InputError: where the loss is no longer finite.
+        """
+        protocol, count = self.protocol, len(seeds)
+        data, offsets = _joined(sets, with_labels=protocol.labels == "hard")
+        runs = _Seeds(seeds, offsets, len(sets[0].images))
+        state = data_parallel.replicate(self._fresh_state(seeds), self._mesh)
         pool = None
-        if images.nbytes <= POOL_BYTES:
-            pool = programs.Pool(data_parallel.replicate(jnp.asarray(images), self._mesh))
-        key_views = stream(seed, "student", "views")
-        curve = Curve(*(np.full(protocol.epochs, np.nan) for _ in range(3)))
-        per_class = np.full(len(test.class_names), np.nan)
+        if data.images.nbytes <= POOL_BYTES:
+            pool = self._on_device(data)
+        curves = Curve(*(np.full((count, protocol.epochs), np.nan) for _ in range(3)))
+        per_class = np.full((count, len(test.class_names)), np.nan)
         first, spent = 0, 0.0
         with Checkpointer(checkpoints) as saved:
-            restored = saved.restore_latest({"state": state, "curve": dataclasses.asdict(curve)})
+            restored = saved.restore_latest({"state": state, "curve": dataclasses.asdict(curves)})
             if restored is not None:
                 first, tree = restored
                 # Copies, because the state is donated and the checkpoint's memory is not ours.
                 state = jax.tree.map(jnp.array, tree["state"])
                 state = data_parallel.replicate(state, self._mesh)
-                curve = Curve(**{name: np.array(values) for name, values in tree["curve"].items()})
-                spent = float(curve.seconds[first - 1])
+                curves = Curve(**{name: np.array(values) for name, values in tree["curve"].items()})
+                spent = count * float(curves.seconds[0, first - 1])
             start = last_save = time.monotonic()
             for epoch in range(first, protocol.epochs):
-                state, loss = self._train_epoch(state, pool, images, seed, epoch, key_views)
-                if not math.isfinite(loss):
-                    raise InputError(
-                        f"student {self.student}, seed {seed}: the loss became {loss} in epoch "
-                        f"{epoch + 1}; expected a smaller evaluate.learning_rate than "
-                        f"{protocol.learning_rate}"
-                    )
-                curve.loss[epoch] = loss
+                state, losses = self._train_epoch(state, pool, data, runs, epoch)
+                for seed, loss in zip(seeds, losses, strict=True):
+                    if not math.isfinite(loss):
+                        raise InputError(
+                            f"student {self.student}, seed {seed}: the loss became {loss} in epoch "
+                            f"{epoch + 1}; expected a smaller evaluate.learning_rate than "
+                            f"{protocol.learning_rate}"
+                        )
+                curves.loss[:, epoch] = losses
                 if protocol.is_tested(epoch):
-                    accuracy = self.test(state.variables, test)
-                    curve.top1[epoch], per_class = accuracy.top1, accuracy.per_class
-                curve.seconds[epoch] = spent + time.monotonic() - start
-                on_epoch(epoch, loss, float(curve.top1[epoch]))
+                    for place, variables in enumerate(_unstacked(state.trained, count)):
+                        accuracy = self.test(variables, test)
+                        curves.top1[place, epoch] = accuracy.top1
+                        per_class[place] = accuracy.per_class
+                curves.seconds[:, epoch] = (spent + time.monotonic() - start) / count
+                on_epoch(epoch, losses, curves.top1[:, epoch])
                 last_epoch = epoch == protocol.epochs - 1
                 if time.monotonic() - last_save >= SAVE_SECONDS and not last_epoch:
-                    saved.save(epoch + 1, {"state": state, "curve": dataclasses.asdict(curve)})
+                    saved.save(epoch + 1, {"state": state, "curve": dataclasses.asdict(curves)})
                     last_save = time.monotonic()
-        return Trained(state.variables, curve, per_class)
+        return [
+            Trained(
+                variables,
+                Curve(curves.loss[place], curves.top1[place], curves.seconds[place]),
+                per_class[place],
+            )
+            for place, variables in enumerate(_unstacked(state.trained, count))
+        ]
 
     def test(self, variables: dict, test: CroppedImages):
         """Accuracy of a student on the test set."""
@@ -162,63 +265,91 @@ class StudentTrainer:
             lambda images: self._logits(variables, images, self._statistics), test
         )
 
+    def _fresh_state(self, seeds: Sequence[int]) -> training.TrainState:
+        states = [self._init(stream(seed, "student", "init")) for seed in seeds]
+        if len(states) == 1:
+            return states[0]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    def _on_device(self, data: LabelledImages) -> programs.Pool:
+        pool = programs.Pool(*(None if part is None else jnp.asarray(part) for part in data))  # type: ignore[arg-type]
+        return data_parallel.replicate(pool, self._mesh)
+
     def _train_epoch(
         self,
         state: training.TrainState,
         pool: programs.Pool | None,
-        images: UInt8[np.ndarray, "n s s 3"],
-        seed: int,
+        data: LabelledImages,
+        runs: _Seeds,
         epoch: int,
-        key_views: jax.Array,
-    ) -> tuple[training.TrainState, float]:
-        """One pass in a new order, the ragged last batch included; returns the mean loss."""
-        protocol = self.protocol
-        rate = training.student_learning_rate(
-            protocol.learning_rate, epoch, protocol.epochs, protocol.cosine_stretch
-        )
-        order = jax.random.permutation(stream(seed, "student", "order", epoch), len(images))
-        key_epoch = jax.random.fold_in(key_views, epoch)
+    ) -> tuple[training.TrainState, Float[np.ndarray, " seeds"]]:
+        """One pass in a new order, the ragged last batch included; returns the mean losses."""
+        program = self._programs(len(runs.seeds) > 1)
+        key = runs.keys(epoch)
         done = []
-        for chosen, steps in self._calls(pool, images, np.asarray(order), rate):
-            state, losses = self._program(
-                state, chosen, steps, key_epoch, self._statistics, self._labeller
-            )
-            done.append((losses, steps.count, steps.order.shape[1]))
+        for chosen, steps in self._calls(pool, data, runs.order(epoch), epoch):
+            state, losses = program(state, chosen, steps, key, self._statistics, self._labeller)
+            done.append((losses, steps.count, steps.order.shape[-1]))
         losses = np.concatenate([np.asarray(losses)[:count] for losses, count, _ in done])
         sizes = np.repeat([size for *_, size in done], [count for _, count, _ in done])
-        return state, float(np.average(losses, weights=sizes))
+        return state, np.average(losses.reshape(len(sizes), -1), axis=0, weights=sizes)
 
     def _calls(
         self,
         pool: programs.Pool | None,
-        images: UInt8[np.ndarray, "n s s 3"],
-        order: Int[np.ndarray, " n"],
-        rate: float,
+        data: LabelledImages,
+        order: Int[np.ndarray, "*seeds n"],
+        epoch: int,
     ) -> Iterator[tuple[programs.Pool, programs.Steps]]:
         """Yields the calls of an epoch; its ragged last batch is one of its own."""
-        batch_size = self.protocol.batch_size
-        rows = [order[place : place + batch_size] for place in range(0, len(order), batch_size)]
+        protocol, size = self.protocol, order.shape[-1]
+        batch_size = protocol.batch_size
+        rows = [order[..., place : place + batch_size] for place in range(0, size, batch_size)]
+        rate = training.student_learning_rate(
+            protocol.learning_rate, epoch, protocol.epochs, protocol.cosine_stretch
+        )
+
+        def steps(part: list[np.ndarray], first: int, at_once: int = 1) -> programs.Steps:
+            """Those of `part`, which begins with step `first` of the epoch."""
+            done = epoch * len(rows) + first
+            numbers = range(done, done + len(part))
+            weights = [training.average_weight(protocol.average_decay, n) for n in numbers]
+            return programs.Steps.of(part, first, [rate] * len(part), weights, at_once)
+
         if pool is None:
             for number, row in enumerate(rows):
-                batch = data_parallel.replicate(jnp.asarray(images[row]), self._mesh)
-                yield programs.Pool(batch), programs.Steps.of([np.arange(len(row))], number, [rate])
+                positions = np.arange(row.size).reshape(row.shape)
+                yield self._on_device(data.at(row.reshape(-1))), steps([positions], number)
             return
-        whole = len(order) // batch_size
+        whole = size // batch_size
         at_once = max(1, min(programs.steps_per_call(), whole))
         for first in range(0, whole, at_once):
             part = rows[first : min(first + at_once, whole)]
-            yield pool, programs.Steps.of(part, first, [rate] * len(part), at_once=at_once)
+            yield pool, steps(part, first, at_once)
         if whole < len(rows):
-            yield pool, programs.Steps.of(rows[whole:], whole, [rate])
+            yield pool, steps(rows[whole:], whole)
 
 
-def _fresh_state(
-    module: nn.Module,
-    optimizer: Any,
-    image_size: int,
-    key: jax.Array,
-) -> training.TrainState:
-    return training.create_state(optimizer, registry.initialise(module, image_size, key))
+def _joined(sets: Sequence[LabelledImages], with_labels: bool) -> tuple[LabelledImages, list[int]]:
+    """All different sets, one after another, and where each student's begins."""
+    different = list({id(one.images): one for one in sets}.values())
+    starts = np.cumsum([0, *(len(one.images) for one in different)])
+    offset_of = {id(one.images): int(start) for one, start in zip(different, starts)}
+    offsets = [offset_of[id(one.images)] for one in sets]
+    labels = None
+    if with_labels:
+        labels = np.concatenate([np.asarray(one.labels, np.int32) for one in different])
+    images = different[0].images
+    if len(different) > 1:
+        images = np.concatenate([one.images for one in different])
+    return LabelledImages(images, labels), offsets
+
+
+def _unstacked(tree: Any, count: int) -> list[Any]:
+    """The trees of several seeds that a tree with an axis of seeds holds; of one seed, itself."""
+    if count == 1:
+        return [tree]
+    return [jax.tree.map(lambda leaf, place=place: leaf[place], tree) for place in range(count)]
 
 
 def as_json(numbers: Any) -> Any:

@@ -196,8 +196,7 @@ def train_teacher(
                     checkpoints.save(done, {"state": state, "seconds": np.asarray(spent)})
                     last_save = time.monotonic()
             settle(0)
-    variables = state.variables if state.average is None else state.average
-    return variables, seconds_before
+    return state.trained, seconds_before
 
 
 class _Plan:

@@ -21,7 +21,7 @@ from configs import (
     tiny_imagenet,
 )
 from delt_jax.errors import InputError
-from delt_jax.stages import preflight
+from delt_jax.stages import preflight, protocol
 from delt_jax.stages.planning import make_plan
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -71,7 +71,10 @@ def test_the_defaults_are_the_paper_s():
     assert (s.beta1, s.beta2, s.epsilon) == (0.5, 0.9, 1e-8)
     assert (s.crop_curriculum, s.milestone, s.min_crop, s.jitter) == ("cosine", 1.0, 0.08, 0)
     e = base.get_base().evaluate
-    assert (e.epochs, e.temperature, e.weight_decay, e.seeds) == (300, 20, 0.01, (3407, 4663, 2897))
+    assert (e.epochs, e.temperature, e.seeds) == (300, 20, (3407, 4663, 2897))
+    assert (e.optimizer, e.labels, e.augment, e.average_decay) == ("adamw", ("soft",), True, 0)
+    assert e.weight_decay == -1  # the optimiser's own; of AdamW:
+    assert protocol.ADAMW_WEIGHT_DECAY == 0.01
 
 
 @pytest.mark.parametrize("name", CONFIGS)

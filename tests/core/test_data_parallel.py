@@ -86,12 +86,54 @@ def test_four_devices_give_a_student_the_numbers_of_one(x64, batch, at_once):
     assert losses[0] > 0
 
 
+@pytest.mark.parametrize("labels", ["soft", "hard"])
+@pytest.mark.parametrize("arrangement", ["one device", "synchronised", "per_device"])
+def test_students_of_several_seeds_train_as_each_alone(x64, labels, arrangement):
+    mesh = None if arrangement == "one device" else mesh_of()
+    batch_norm = "per_device" if arrangement == "per_device" else "synchronised"
+    module, variables = network()
+    statistics = Statistics.of(*STATISTICS)
+    pool = programs.Pool(images_of(24), np.arange(24) % 3)  # two sets of 12, one after the other
+    labeller = programs.Labeller(variables, statistics) if labels == "soft" else None
+    states = [
+        training.create_state(OPTIMIZER, network(seed=seed)[1], averaged=True) for seed in (1, 2)
+    ]
+    orders = [
+        [12 * seed + np.random.default_rng((seed, i)).permutation(12)[:8] for i in range(2)]
+        for seed in (0, 1)
+    ]
+    keys = [jax.random.key(seed) for seed in (5, 6)]
+
+    def train(state, order, key, together):
+        program = programs.student_program(
+            module.apply,
+            module.apply if labels == "soft" else None,
+            OPTIMIZER,
+            StudentViews(randaugment_ops=0),
+            mesh=mesh,
+            batch_norm=batch_norm,
+            together=together,
+        )
+        steps = programs.Steps.of(order, 3, [0.02, 0.01], [0.9, 0.8], at_once=3)
+        arguments = (state, pool, steps, key, statistics, labeller)
+        return program(*data_parallel.replicate(jax.tree.map(jnp.copy, arguments), mesh))
+
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    found, losses = train(stacked, np.stack(orders, axis=1), jnp.stack(keys), True)
+    assert losses.shape == (3, 2)
+    for place in range(2):
+        expected, alone = train(states[place], orders[place], keys[place], False)
+        np.testing.assert_allclose(losses[:2, place], alone[:2], rtol=0, atol=1e-9)
+        assert_close(jax.tree.map(lambda leaf, i=place: leaf[i], found), expected, 1e-9)
+    assert losses[0, 0] != losses[0, 1]
+
+
 def test_views_are_the_same_on_any_number_of_devices():
     def views(mesh):
         return jax.jit(
             lambda key, images: student_views(
                 key, data_parallel.split(images, mesh), StudentViews(randaugment_ops=1)
-            )
+            )[0]
         )(*data_parallel.replicate((jax.random.key(0), images_of(6)), mesh))
 
     np.testing.assert_allclose(views(mesh_of()), views(None), rtol=0, atol=1e-6)

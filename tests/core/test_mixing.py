@@ -1,11 +1,19 @@
-"""CutMix: the patch, the paste, the draw."""
+"""CutMix: the patch, the paste, the draw; MixUp: the blend."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from delt_jax.core.augment.mixing import Patch, cutmix, cutmix_patch, draw_cutmix
+from delt_jax.core.augment.mixing import (
+    CutMix,
+    Patch,
+    cutmix,
+    cutmix_patch,
+    draw_cutmix,
+    draw_mixup,
+    mixup,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +88,27 @@ def test_jit_equals_eager():
     eager = draw_cutmix(jax.random.key(5), 6, 16, 16)
     jitted = jax.jit(lambda key: draw_cutmix(key, 6, 16, 16))(jax.random.key(5))
     jax.tree.map(np.testing.assert_array_equal, eager, jitted)
+
+
+def test_share_of_a_clipped_patch_is_what_the_paste_leaves(x64):
+    draw = CutMix(jnp.array([1, 0]), jnp.asarray(0.75), cutmix_patch(0.75, 0, 0, 8, 8))
+    # A side of 4 about a corner: 2 x 2 of the 64 pixels are left of it, not a quarter.
+    assert float(draw.pasted(8, 8).kept) == 1 - 4 / 64
+    np.testing.assert_array_equal(draw.pasted(8, 8).permutation, [1, 0])
+
+
+def test_mixup_blends_with_the_partner(x64):
+    images = np.arange(3 * 2 * 2 * 1, dtype=float).reshape(3, 2, 2, 1)
+    mixed = mixup(jnp.asarray(images), jnp.array([2, 0, 1]), 0.75)
+    expected = [[2, 3, 4, 5], [3, 4, 5, 6], [7, 8, 9, 10]]  # .75 of 0.. and .25 of 8.., and so on
+    np.testing.assert_allclose(np.reshape(mixed, (3, 4)), expected, rtol=1e-14)
+
+
+def test_mixup_draws():
+    keys = jax.random.split(jax.random.key(3), 2000)
+    draws = jax.jit(jax.vmap(lambda key: draw_mixup(key, 5)))(keys)
+    kept = np.asarray(draws.kept)
+    assert abs(kept.mean() - 0.5) < 0.02  # uniform
+    assert abs(kept.var() - 1 / 12) < 0.01
+    sorted_rows = np.sort(draws.permutation, axis=1)
+    np.testing.assert_array_equal(sorted_rows, np.tile(np.arange(5), (2000, 1)))

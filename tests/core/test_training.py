@@ -56,7 +56,7 @@ def test_warmup_cosine_literals():
     assert training.warmup_cosine(0.2, 0, 5, 0) == 0.2
 
 
-@pytest.mark.parametrize("name", ["adamw", "nesterov"])
+@pytest.mark.parametrize("name", ["adamw", "nesterov", "sgd"])
 def test_optimisers_equal_torch(x64, name):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(2)
@@ -70,8 +70,11 @@ def test_optimisers_equal_torch(x64, name):
         ours = training.adamw(weight_decay=0.3)
         reference = torch.optim.AdamW(groups, weight_decay=0.3)
     else:
-        ours = training.nesterov(weight_decay=0.3)
-        reference = torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=True, weight_decay=0.3)
+        is_nesterov = name == "nesterov"
+        ours = training.sgd(weight_decay=0.3, momentum=0.8, nesterov=is_nesterov)
+        reference = torch.optim.SGD(
+            groups, lr=1.0, momentum=0.8, nesterov=is_nesterov, weight_decay=0.3
+        )
 
     state = ours.init(params)
     for gradient, rate in zip(gradients, rates):
@@ -216,3 +219,39 @@ def test_average_follows_the_variables():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), after.average, expected
     )
+
+
+def test_mixed_cross_entropy_is_torchs_of_both_labels(x64):
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(0).normal(size=(5, 4))
+    own, partner = np.array([0, 3, 1, 1, 2]), np.array([2, 2, 1, 0, 3])
+    cross_entropy = torch.nn.functional.cross_entropy
+    parts = [cross_entropy(torch.tensor(logits), torch.tensor(y)).item() for y in (own, partner)]
+    labels = training.HardLabels(own, partner, 0.3)
+    found = training.mixed_cross_entropy(jnp.asarray(logits), labels)
+    np.testing.assert_allclose(found, 0.3 * parts[0] + 0.7 * parts[1], rtol=1e-14)
+    found = training.mixed_cross_entropy(jnp.asarray(logits), training.HardLabels(own))
+    np.testing.assert_allclose(found, parts[0], rtol=1e-14)
+
+
+def test_a_students_average_follows_it_statistics_and_all(x64):
+    module, variables = tiny(dtype=jnp.float64)
+    optimizer = training.sgd(0.0)
+    state = training.create_state(optimizer, variables, averaged=True)
+    images, labels = images_of(6) / 255, training.HardLabels(jnp.arange(6) % 3)
+
+    @jax.jit
+    def step(state, weight):
+        return training.student_step(
+            module.apply, optimizer, state, images, labels, 0.1, average_weight=weight
+        )[0]
+
+    expected = state.variables
+    for decay in (0.1, 0.5, 0.9):
+        state = step(state, 1 - decay)
+        expected = jax.tree.map(
+            lambda old, new, decay=decay: decay * old + (1 - decay) * new, expected, state.variables
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), state.average, expected)
+    assert state.trained is state.average
+    assert state._replace(average=None).trained["params"] is state.params

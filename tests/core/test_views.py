@@ -17,15 +17,23 @@ def images_of(count, size=8, seed=5):
 
 def test_nothing_switched_on_changes_nothing(x64):
     images = images_of(4)
-    shown = student_views(jax.random.key(0), images, PLAIN)
+    shown, mix = student_views(jax.random.key(0), images, PLAIN)
     np.testing.assert_allclose(shown, images / 255, atol=1e-12)
     assert shown.dtype == np.float64
+    assert mix is None
+
+
+def test_no_views_show_the_very_images():
+    images = images_of(4)
+    shown, mix = student_views(jax.random.key(0), images, None)
+    np.testing.assert_array_equal(np.round(255 * shown, 4), images)
+    assert mix is None
 
 
 def test_every_image_gets_a_view_of_its_own():
     images = np.repeat(images_of(1, size=32), 16, axis=0)
     views = StudentViews(randaugment_ops=0, min_scale=0.25, cutmix=0.0)
-    shown = np.asarray(student_views(jax.random.key(0), images, views))
+    shown = np.asarray(student_views(jax.random.key(0), images, views)[0])
     assert len(np.unique(shown.reshape(16, -1), axis=0)) == 16
     assert shown.min() >= 0
     assert shown.max() <= 1
@@ -35,12 +43,28 @@ def test_cutmix_makes_patches_of_other_images():
     images = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None] * 50, (6, 8, 8, 3))
     views = StudentViews(randaugment_ops=0, min_scale=1.0, cutmix=1.0)
     for seed in range(5):
-        shown = np.asarray(student_views(jax.random.key(seed), images, views))
-        values = np.round(shown * 255).astype(int)
+        shown, mix = student_views(jax.random.key(seed), images, views)
+        values = np.round(np.asarray(shown) * 255).astype(int)
         assert set(values.ravel()) <= {0, 50, 100, 150, 200, 250}
         changed = (values != np.asarray(images)).any(axis=-1)
         touched = changed[changed.any(axis=(1, 2))]
         assert (touched == touched[:1]).all()  # one box for the batch
+        # The share that labels are mixed by is that of the pixels, not the lambda drawn.
+        moved = changed[np.asarray(mix.permutation) != np.arange(6)]
+        assert moved.mean() == pytest.approx(1 - float(mix.kept), abs=1e-6)
+        partner = 50 * np.asarray(mix.permutation)[:, None, None]
+        assert (values[..., 0] == np.where(changed, partner, np.asarray(images)[..., 0])).all()
+
+
+def test_mixup_takes_the_place_of_cutmix():
+    images = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None] * 50, (6, 8, 8, 3))
+    views = StudentViews(randaugment_ops=0, min_scale=1.0, cutmix=0.0, mixup=0.8)
+    shown, mix = student_views(jax.random.key(1), images, views)
+    expected = mix.kept * np.arange(6) + (1 - mix.kept) * np.asarray(mix.permutation)
+    np.testing.assert_allclose(
+        shown, np.broadcast_to(50 / 255 * expected[:, None, None, None], shown.shape), atol=1e-6
+    )
+    assert 0 < mix.kept < 1
 
 
 def test_pad_crop_flip_moves_and_mirrors():

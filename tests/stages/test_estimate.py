@@ -43,6 +43,17 @@ def test_imagenet_at_ipc_50_costs_what_the_paper_says():
     assert by_what(tasks, "resnet18 on 200,000 real images").flops == 200_000 * RESNET18
 
 
+def test_hard_labels_cost_no_teacher():
+    tasks = imagenet_tasks(**{"evaluate.labels": ("soft", "hard")})
+    students = by_what(tasks, "18 x resnet18 trained")
+    assert students.flops == 9 * 50_000 * 300 * (4 + 3) * RESNET18
+    tasks = imagenet_tasks(stages=("fairness",), **{"fairness.learning_rates": (0.01, 0.1)})
+    # Three seeds: two sets without augmentation, whose labels the teacher gives; two rates.
+    (fairness,) = tasks
+    assert fairness.what == "12 x resnet18 trained: 50,000 images x 300 epochs"
+    assert fairness.flops == 50_000 * 300 * (6 * 4 + 6 * 3) * RESNET18
+
+
 def test_constant_iterations_cost_all_of_them():
     tasks = imagenet_tasks("ipc=50,method=early_only", ("synthesize",))
     assert tasks[0].what == "200,000,000 image-iterations"

@@ -1,6 +1,7 @@
 """The evaluate stage: sets, seeds, resumption, what it writes."""
 
 import dataclasses
+import functools
 import json
 import statistics
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from tiny_run import (
     CLASSES,
+    MEAN,
     SIZE,
+    STD,
     coloured,
     make_config,
     save_distilled,
@@ -19,7 +22,9 @@ from tiny_run import (
 
 from delt_jax.data.selection import Selection, write_selection
 from delt_jax.errors import InputError
+from delt_jax.models import registry
 from delt_jax.runtime.metrics import read_metrics
+from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import evaluate, student
 from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
@@ -84,6 +89,66 @@ def test_evaluates_every_set_and_seed_once(prepared):
     assert json.loads((workdir.evaluation / "random-conv3-2.json").read_text())["seed"] == 2
 
 
+@pytest.mark.parametrize("pool_bytes", [0, 2**30])
+def test_students_of_several_seeds_at_once_are_those_of_each(
+    prepared, monkeypatch, tmp_path, pool_bytes
+):
+    config, workdir = prepared
+    config.evaluate.batch_size, config.evaluate.epochs = 4, 2  # of six images: the last is ragged
+    config.evaluate.average_decay = 0.5
+    monkeypatch.setattr(student, "POOL_BYTES", pool_bytes)
+    teacher = evaluate.load_network(workdir.teacher)
+    test, labels = CroppedImages(train_source(config), SIZE), np.arange(6) % 3
+    protocol = evaluate.read_protocol(config, "conv3", describe(config), teacher, "hard")
+    trainer = StudentTrainer("conv3", teacher, protocol, SIZE)
+    shared, own = (student.LabelledImages(coloured(labels, s), labels) for s in (5, 6))
+    seen = []
+    found = trainer.train_together(
+        [shared, own, shared],
+        [3, 4, 4],
+        test,
+        tmp_path / "together",
+        lambda epoch, losses, top1: seen.append((epoch, len(losses), len(top1))),
+    )
+    assert seen == [(0, 3, 3), (1, 3, 3)]
+    for place, (images, seed) in enumerate([(shared, 3), (own, 4), (shared, 4)]):
+        alone = trainer.train(images.images, seed, test, tmp_path / f"{place}", labels=labels)
+        np.testing.assert_allclose(found[place].curve.loss, alone.curve.loss, rtol=1e-3)
+        assert found[place].curve.loss.shape == found[place].curve.seconds.shape == (2,)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=5e-3),
+            found[place].variables,
+            alone.variables,
+        )
+    assert found[1].curve.loss[0] != found[2].curve.loss[0]
+
+
+def test_seeds_train_together_where_asked(prepared, monkeypatch):
+    config, workdir = prepared
+    config.evaluate.sets, config.evaluate.seeds = ("random",), (1, 2, 3)
+    config.evaluate.seeds_at_once, config.evaluate.epochs = 2, 1
+    groups = []
+    train = StudentTrainer.train_together
+
+    def spy(self, sets, seeds, *arguments):
+        groups.append(list(seeds))
+        return train(self, sets, seeds, *arguments)
+
+    monkeypatch.setattr(StudentTrainer, "train_together", spy)
+    together = evaluate.run(config, workdir)
+    assert groups == [[1, 2], [3]]
+    (workdir.evaluation / "random-conv3-2.json").unlink()
+    config.evaluate.seeds_at_once = 0
+    again = evaluate.run(config, workdir)
+    assert groups[2:] == [[2]]  # a CPU's one; the others are there
+    assert [run.seed for run in again.runs] == [1, 2, 3]
+    assert [run.top1 for run in again.runs] == [run.top1 for run in together.runs]
+    rows = [row for row in read_metrics(workdir.metrics_jsonl) if row["stage"] == "evaluate"]
+    assert [row["seed"] for row in rows] == [1, 2, 3, 2]
+    assert rows[1]["loss"] == pytest.approx(rows[3]["loss"], rel=1e-3)
+    assert {path.suffix for path in workdir.evaluation.iterdir()} == {".json"}
+
+
 class KilledError(Exception):
     """Stands for a kill."""
 
@@ -122,6 +187,95 @@ def test_a_student_goes_on_where_it_was_interrupted(prepared, monkeypatch, tmp_p
 
     other = trainer.train(images, 4, test, tmp_path / "other")
     assert (other.curve.loss != whole.curve.loss).any()
+
+
+def test_hard_labels_lie_beside_soft_ones(prepared):
+    config, workdir = prepared
+    config.evaluate.sets, config.evaluate.seeds, config.evaluate.epochs = ("distilled",), (1,), 2
+    evaluate.run(config, workdir)
+    soft = workdir.evaluation / "distilled-conv3-1.json"
+    stamp = soft.stat().st_mtime_ns
+    config.evaluate.labels = ("soft", "hard")
+    result = evaluate.run(config, workdir)
+    assert soft.stat().st_mtime_ns == stamp  # the other kind is no reason to train it again
+    hard = workdir.read_json(workdir.evaluation / "distilled-conv3-1-hard.json")
+    assert (hard["labels"], hard["protocol"]["labels"]) == ("hard", "hard")
+    assert workdir.read_json(soft)["labels"] == "soft"
+    assert hard["loss"] != workdir.read_json(soft)["loss"]
+    assert [(run.labels, run.top1) for run in result.runs] == [
+        ("soft", workdir.read_json(soft)["top1"]),
+        ("hard", hard["top1"]),
+    ]
+    assert [(summary.labels, summary.n) for summary in result.summaries] == [
+        ("soft", 1),
+        ("hard", 1),
+    ]
+
+
+def test_options_train_a_student_as_by_hand(prepared, tmp_path):
+    config, workdir = prepared
+    config.evaluate.update(
+        {"labels": ("hard",), "optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1}
+        | {"augment": False, "average_decay": 0.9, "learning_rate": 0.05, "cosine_stretch": 1.0}
+        | {"epochs": 2, "batch_size": 6, "double_bn_update": False}
+    )
+    teacher = evaluate.load_network(workdir.teacher)
+    protocol = evaluate.read_protocol(config, "conv3", describe(config), teacher, "hard")
+    trainer = StudentTrainer("conv3", teacher, protocol, SIZE)
+    test, labels = CroppedImages(train_source(config), SIZE), np.array([0, 2, 1, 1, 0, 2])
+    images = coloured(labels, 5)
+    trained = trainer.train(images, 3, test, tmp_path / "student", labels=labels)
+
+    module = teacher.module
+    variables = registry.initialise(module, SIZE, stream(3, "student", "init"))
+    inputs = ((images / 255 - MEAN) / STD).astype(np.float32)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss_of(params, statistics):
+        tree = {"params": params, **statistics}
+        logits, new = module.apply(tree, inputs, train=True, mutable=["batch_stats"])
+        one_hot = jax.nn.one_hot(labels, 3)
+        return -(one_hot * jax.nn.log_softmax(logits)).sum() / 6, new
+
+    params, statistics = variables["params"], {"batch_stats": variables.get("batch_stats", {})}
+    velocity = jax.tree.map(np.zeros_like, params)
+    average = {"params": params, **statistics}
+    losses = []
+    # The whole set is one batch. Half a cosine: .05, then .025. Weights of the newest in the
+    # average: 1 - 1 / 10, then 1 - 2 / 11, both more than 1 - .9.
+    for rate, weight in ((0.05, 0.9), (0.025, 9 / 11)):
+        (loss, statistics), gradient = loss_of(params, statistics)
+        decayed = jax.tree.map(lambda g, p: g + 0.1 * p * (p.ndim > 1), gradient, params)
+        velocity = jax.tree.map(lambda v, g: 0.5 * v + g, velocity, decayed)
+        params = jax.tree.map(lambda p, v, rate=rate: p - rate * v, params, velocity)
+        average = jax.tree.map(
+            lambda old, new, weight=weight: (1 - weight) * old + weight * new,
+            average,
+            {"params": params, **statistics},
+        )
+        losses.append(float(loss))
+    np.testing.assert_allclose(trained.curve.loss, losses, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        trained.variables,
+        {name: average[name] for name in trained.variables},
+    )
+
+
+def test_mixup_and_hard_labels_train(prepared, tmp_path):
+    config, workdir = prepared
+    config.evaluate.cutmix, config.evaluate.mixup, config.evaluate.epochs = 0.0, 0.8, 1
+    teacher = evaluate.load_network(workdir.teacher)
+    test, labels = CroppedImages(train_source(config), SIZE), np.arange(6) % 3
+    losses = {}
+    for kind in ("soft", "hard"):
+        protocol = evaluate.read_protocol(config, "conv3", describe(config), teacher, kind)
+        trainer = StudentTrainer("conv3", teacher, protocol, SIZE)
+        trained = trainer.train(coloured(labels, 5), 3, test, tmp_path / kind, labels=labels)
+        losses[kind] = float(trained.curve.loss[0])
+    # About log 3 of an untrained student against classes, next to nothing at temperature 20.
+    assert losses["soft"] < 0.1 < 0.7 < losses["hard"] < 2
 
 
 def test_a_diverging_student_is_named(prepared):

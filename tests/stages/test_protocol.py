@@ -50,7 +50,17 @@ def test_zero_means_published_and_anything_else_is_taken(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("epochs", 0), ("temperature", 0.0), ("min_scale", 1.5), ("cutmix", -1.0), ("eval_every", -1)],
+    [
+        ("epochs", 0),
+        ("temperature", 0.0),
+        ("min_scale", 1.5),
+        ("cutmix", -1.0),
+        ("mixup", -0.5),
+        ("eval_every", -1),
+        ("momentum", 1.0),
+        ("average_decay", -0.1),
+        ("weight_decay", -0.5),
+    ],
 )
 def test_options_out_of_range_are_named(tmp_path, option, value):
     config = make_config(tmp_path)
@@ -61,13 +71,50 @@ def test_options_out_of_range_are_named(tmp_path, option, value):
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("batch_norm", "synchronised, per_device"), ("compute_dtype", "auto, float32, bfloat16")],
+    [
+        ("batch_norm", "synchronised, per_device"),
+        ("compute_dtype", "auto, float32, bfloat16"),
+        ("optimizer", "adamw, sgd"),
+    ],
 )
 def test_unknown_words_are_answered_with_those_there_are(tmp_path, option, words):
     config = make_config(tmp_path)
     config.evaluate[option] = "sync"
     with pytest.raises(InputError, match=rf"evaluate\.{option} 'sync': expected one of {words}"):
         read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [((), "labels is empty"), (("soft", "hart"), "'hart'; .* soft, hard")]
+)
+def test_labels_are_among_those_there_are(tmp_path, labels, message):
+    config = make_config(tmp_path)
+    config.evaluate.labels = labels
+    with pytest.raises(InputError, match=message):
+        read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
+
+
+def test_one_mix_at_a_time_and_none_without_augmentation(tmp_path):
+    config = make_config(tmp_path)
+    config.evaluate.mixup = 0.8
+    with pytest.raises(InputError, match=r"cutmix 1\.0 and evaluate\.mixup 0\.8: expected one"):
+        read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
+    config.evaluate.cutmix = 0.0
+    protocol = read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
+    assert (protocol.views.cutmix, protocol.views.mixup) == (0.0, 0.8)
+    config.evaluate.augment, config.evaluate.cutmix = False, 1.0
+    assert read_protocol(config, "conv3", SPECS["cifar10"], TEACHER).views is None
+
+
+def test_each_optimiser_has_rate_and_decay_of_its_own(tmp_path):
+    config = make_config(tmp_path)
+    config.ipc = 10
+    found = []
+    for optimizer, decay in (("adamw", -1.0), ("sgd", -1.0), ("sgd", 0.0)):
+        config.evaluate.optimizer, config.evaluate.weight_decay = optimizer, decay
+        protocol = read_protocol(config, "mobilenet_v2", SPECS["cifar10"], TEACHER)
+        found.append((protocol.learning_rate, protocol.weight_decay))
+    assert found == [(0.0025, 0.01), (0.1, 5e-4), (0.1, 0.0)]
 
 
 def test_per_device_statistics_need_equal_shares(tmp_path, monkeypatch):

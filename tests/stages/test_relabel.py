@@ -25,7 +25,7 @@ def test_says_how_labels_come_about_and_what_the_teacher_thinks(tmp_path):
     written = workdir.read_json(workdir.labels / "labels.json")
     assert written["mode"] == "online"
     assert written["temperature"] == 20
-    assert (written["mix"], written["cutmix_alpha"]) == ("cutmix", 1.0)
+    assert (written["mix"], written["mix_alpha"]) == ("cutmix", 1.0)
     assert written["teacher"] == "conv3"
     assert written["teacher_top1"] == result.teacher_top1
 

@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import io
+import itertools
 import json
 import re
 import shutil
@@ -41,6 +42,7 @@ def fabricate(
     accuracies=None,
     photos=None,
     evaluate=True,
+    labels=("soft",),
 ):
     """Makes a work directory as the other stages would leave it, and its config.
 
@@ -135,11 +137,13 @@ def fabricate(
             "selected": (34.0, 36.0, 35.0),
             "random": (28.0, 30.0, 29.0),
         }
-        for chosen, values in accuracies.items():
+        for kind, (chosen, values) in itertools.product(labels, accuracies.items()):
             for seed, top1 in zip((3407, 4663, 2897), values, strict=False):
+                top1 = top1 if kind == "soft" else top1 / 2
                 workdir.write_json(
-                    workdir.evaluation / f"conv3_{chosen}_{seed}.json",
+                    workdir.evaluation / f"conv3_{chosen}_{seed}_{kind}.json",
                     {"student": "conv3", "set": chosen, "seed": seed, "top1": top1}
+                    | {"labels": kind}
                     | {"best_top1": top1 + 1, "epochs": 300, "seconds": 2.0}
                     | {"curve": [[e, top1 * (1 - 0.5 ** (e / 40))] for e in range(1, 301, 10)]}
                     | {"per_class": [top1] * len(names), "class_names": names},
@@ -380,6 +384,54 @@ def test_one_seed_has_no_deviation(tmp_path):
     assert result.results["comparisons"][0]["clear"] is False
     page = Page(result.report_html.read_text(encoding="utf-8"))
     assert "Against random real images, one seed tells nothing from noise." in page.text
+
+
+def test_hard_labels_stand_beside_soft_ones(tmp_path):
+    result = report.run(*fabricate(tmp_path, labels=("soft", "hard")))
+    students, hard = (result.results[key]["conv3"] for key in ("students", "hard_labels"))
+    assert students["distilled"]["top1_mean"] == pytest.approx(36.0)
+    assert hard["distilled"]["top1_mean"] == pytest.approx(18.0)
+    assert students.keys() == hard.keys()
+    assert students["distilled"].keys() == hard["distilled"].keys()
+    text = " ".join(Page(result.report_html.read_text(encoding="utf-8")).text.split())
+    assert "Top-1 accuracy, %, soft labels" in text
+    assert "Top-1 accuracy, %, hard labels" in text
+    assert "18.0 ± 0.5" in text
+    assert "soft labels or with hard ones" in text
+    assert "conv3, hard labels" in report.summary_table(result.results)
+
+
+def test_hard_labels_alone(tmp_path):
+    result = report.run(*fabricate(tmp_path, labels=("hard",)))
+    assert result.results["students"] == {}
+    assert result.results["comparisons"] == []
+    page = Page(result.report_html.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert "Students were trained with hard labels alone." in " ".join(page.text.split())
+    assert len(page.named("caption")) == len(page.named("table"))
+    assert "accuracy" in [section["id"] for section in page.named("section")]
+
+
+def test_fairness_is_shown_where_it_was_measured(tmp_path, finished):
+    assert finished[0].results["fairness"] == {}
+    assert "fairness" not in [section["id"] for section in finished[1].named("section")]
+    config, workdir = fabricate(tmp_path)
+    over_seeds = ("distilled_soft", "random_soft", "distilled_plain", "random_plain")
+    ingredients = {name: [10.0 * i, 10.0 * i + 2] for i, name in enumerate(over_seeds, 1)}
+    ingredients |= {"student": "conv3", "seeds": [1, 2], "full_data_hard": 88.5}
+    ingredients |= {"distilled_hard": [55.0, 57.0], "hard_learning_rate": 0.05}
+    ingredients |= {"hard_by_learning_rate": {"0.01": 50.0, "0.05": 56.0}}
+    scores = {"lrs_mean": 0.2134, "lrs_std": 0.0125, "ars_mean": 0.3, "ars_std": None}
+    measured = {**scores, "ingredients": ingredients}
+    workdir.write_json(workdir.fairness_json, {"schema_version": 1, **measured})
+    result = report.run(config, workdir)
+    assert result.results["fairness"] == measured
+    page = Page(result.report_html.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert len(page.named("caption")) == len(page.named("table"))
+    for shown in ("0.213 ± 0.013", "0.300", "11.0", "21.0", "31.0", "41.0", "56.0", "88.5"):
+        assert shown in page.text
+    assert "learning rate 0.05, the best of 2" in page.text
 
 
 def test_what_is_missing_is_left_out_and_said(tmp_path):

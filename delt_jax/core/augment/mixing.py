@@ -1,7 +1,7 @@
-"""CutMix of a batch: the draw and its application apart, so that recorded draws can be fed.
+"""CutMix and MixUp of a batch: draw and application apart, so that recorded draws can be fed.
 
 Source of the semantics: `mix_aug` of VILA-Lab/DELT `evaluation/validation/utils.py` at f2f81ca: one
-box and one permutation for the whole batch, mixed in on every batch.
+box (one lambda) and one permutation for the whole batch, mixed in on every batch.
 """
 
 from typing import NamedTuple
@@ -20,6 +20,18 @@ class Patch(NamedTuple):
     right: Int[Array, ""]
 
 
+class MixUp(NamedTuple):
+    """One draw of MixUp for a batch of b images.
+
+    Attributes:
+      permutation: image i is blended with image `permutation[i]`, int `[b]`.
+      kept: lambda, the weight of the image itself.
+    """
+
+    permutation: Int[Array, "b"]
+    kept: Float[Array, ""]
+
+
 class CutMix(NamedTuple):
     """One draw of CutMix for a batch of b images.
 
@@ -32,6 +44,15 @@ class CutMix(NamedTuple):
     permutation: Int[Array, "b"]
     kept: Float[Array, ""]
     patch: Patch
+
+    def pasted(self, height: int, width: int) -> MixUp:
+        """The same partners, with `kept` as the share of its own pixels that an image in fact has.
+
+        Labels are mixed by it (Yun et al., arXiv 1905.04899, section 3.1 and their code).
+        """
+        patch = self.patch
+        area = (patch.bottom - patch.top) * (patch.right - patch.left)
+        return MixUp(self.permutation, 1 - area / (height * width))
 
 
 def cutmix_patch(
@@ -86,10 +107,7 @@ def draw_cutmix(
       A `CutMix`.
     """
     key_permutation, key_kept, key_row, key_column = jax.random.split(key, 4)
-    if alpha == 1:  # Beta(1, 1) is uniform, and the sampler of Beta takes a second to compile
-        kept = jax.random.uniform(key_kept)
-    else:
-        kept = jax.random.beta(key_kept, alpha, alpha)
+    kept = _draw_kept(key_kept, alpha)
     patch = cutmix_patch(
         kept,
         jax.random.randint(key_row, (), 0, height),
@@ -119,3 +137,42 @@ def cutmix(
         (columns >= patch.left) & (columns < patch.right)
     )[None, :]  # [h, w]
     return jnp.where(inside[None, :, :, None], images[permutation], images)
+
+
+def draw_mixup(key: Key[Array, ""], batch: int, alpha: float = 1.0) -> MixUp:
+    """Draws MixUp for a batch: lambda ~ Beta(alpha, alpha), a permutation.
+
+    Source: Zhang et al., arXiv 1710.09412; one lambda for the batch, as in their code.
+
+    Args:
+      key: random key.
+      batch: images in the batch.
+      alpha: both parameters of the Beta distribution, > 0; 1 is uniform.
+
+    Returns:
+      A `MixUp`.
+    """
+    key_permutation, key_kept = jax.random.split(key)
+    return MixUp(jax.random.permutation(key_permutation, batch), _draw_kept(key_kept, alpha))
+
+
+def mixup(
+    images: Float[Array, "b h w c"], permutation: Int[Array, "b"], kept: Float[Array, ""] | float
+) -> Float[Array, "b h w c"]:
+    """Blends each image with its partner: `kept image + (1 - kept) partner`.
+
+    Args:
+      images: pixels or normalised images: the blend commutes with the normalisation.
+      permutation: partner of each image.
+      kept: lambda, the same for the whole batch.
+
+    Returns:
+      The mixed images.
+    """
+    return kept * images + (1 - kept) * images[permutation]
+
+
+def _draw_kept(key: Key[Array, ""], alpha: float) -> Float[Array, ""]:
+    if alpha == 1:  # Beta(1, 1) is uniform, and the sampler of Beta takes a second to compile
+        return jax.random.uniform(key)
+    return jax.random.beta(key, alpha, alpha)

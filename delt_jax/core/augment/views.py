@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
 from delt_jax.core.augment.geometry import random_view, resample
-from delt_jax.core.augment.mixing import CutMix, cutmix, draw_cutmix
+from delt_jax.core.augment.mixing import MixUp, cutmix, draw_cutmix, draw_mixup, mixup
 from delt_jax.core.augment.randaugment import rand_augment
 
 
@@ -52,6 +52,7 @@ class StudentViews:
       min_scale: smallest share of the area that the random resized crop keeps.
       flip_probability: of the horizontal flip.
       cutmix: alpha of CutMix's Beta(alpha, alpha); 0 switches CutMix off.
+      mixup: alpha of MixUp's, which takes its place; 0 switches MixUp off.
     """
 
     randaugment_magnitude: float = 5
@@ -60,25 +61,29 @@ class StudentViews:
     min_scale: float = 0.25
     flip_probability: float = 0.5
     cutmix: float = 1.0
+    mixup: float = 0.0
 
 
 def student_views(
-    key: Key[Array, ""], images: UInt8[Array, "b h w 3"], views: StudentViews
-) -> Float[Array, "b h w 3"]:
-    """RandAugment, random resized crop and flip per image, then CutMix of the batch.
+    key: Key[Array, ""], images: UInt8[Array, "b h w 3"], views: StudentViews | None
+) -> tuple[Float[Array, "b h w 3"], MixUp | None]:
+    """RandAugment, random resized crop and flip per image, then CutMix or MixUp of the batch.
 
-    Normalisation, which the published pipeline does before CutMix, commutes with it, so teacher and
+    Normalisation, which the published pipeline does before mixing, commutes with it, so teacher and
     student may each normalise the result with their own statistics.
 
     Args:
       key: random key.
       images: square images.
-      views: the settings.
+      views: the settings; None shows the images as they are.
 
     Returns:
-      Mixed pixels in [0, 1].
+      Mixed pixels in [0, 1]; with whom each image was mixed and its own share of the result, or
+      None where nothing is mixed.
     """
-    key_randaugment, key_views, key_cutmix = jax.random.split(key, 3)
+    if views is None:
+        return as_pixels(images), None
+    key_randaugment, key_views, key_mix = jax.random.split(key, 3)
     batch, size, width, _ = images.shape
     if views.randaugment_ops:
         images = rand_augment(
@@ -93,9 +98,12 @@ def student_views(
     )(jax.random.split(key_views, batch))
     pixels = resample(as_pixels(images), view)
     if views.cutmix:
-        draw = draw_cutmix(key_cutmix, batch, size, width, views.cutmix)
-        pixels = cutmix(pixels, draw.permutation, draw.patch)
-    return pixels
+        draw = draw_cutmix(key_mix, batch, size, width, views.cutmix)
+        return cutmix(pixels, draw.permutation, draw.patch), draw.pasted(size, width)
+    if views.mixup:
+        mix = draw_mixup(key_mix, batch, views.mixup)
+        return mixup(pixels, *mix), mix
+    return pixels, None
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ class TeacherViews:
 
 def teacher_views(
     key: Key[Array, ""], images: UInt8[Array, "b h w 3"], views: TeacherViews
-) -> tuple[Float[Array, "b s s 3"], CutMix | None]:
+) -> tuple[Float[Array, "b s s 3"], MixUp | None]:
     """Crop and flip per image, then CutMix of the batch.
 
     Args:
@@ -133,8 +141,8 @@ def teacher_views(
       views: the settings.
 
     Returns:
-      Mixed pixels in [0, 1], and the draw of CutMix with `kept` as the share of the image's own
-      pixels in fact (1 where this batch was left alone), or None where CutMix is off.
+      Mixed pixels in [0, 1]; with whom each image was mixed and its own share of the result (1
+      where this batch was left alone), or None where CutMix is off.
     """
     if views.crop == "pad":
         shown = pad_crop_flip(key, images, views.pad, views.flip_probability)
@@ -154,9 +162,8 @@ def teacher_views(
     draw = draw_cutmix(key_draw, len(images), size, size, views.cutmix)
     mixed = jax.random.bernoulli(key_chance, views.cutmix_probability)
     patch = jax.tree.map(lambda edge: jnp.where(mixed, edge, 0), draw.patch)
-    area = (patch.bottom - patch.top) * (patch.right - patch.left)
-    kept = 1 - area / (size * size)
-    return cutmix(pixels, draw.permutation, patch), CutMix(draw.permutation, kept, patch)
+    draw = draw._replace(patch=patch)
+    return cutmix(pixels, draw.permutation, patch), draw.pasted(size, size)
 
 
 def pad_crop_flip(
