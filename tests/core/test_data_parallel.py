@@ -86,8 +86,10 @@ def test_four_devices_give_a_student_the_numbers_of_one(x64, batch, at_once):
     assert losses[0] > 0
 
 
-@pytest.mark.parametrize("labels", ["soft", "hard"])
-@pytest.mark.parametrize("arrangement", ["one device", "synchronised", "per_device"])
+@pytest.mark.parametrize(
+    ("arrangement", "labels"),
+    [("one device", "soft"), ("synchronised", "hard"), ("per_device", "soft")],
+)
 def test_students_of_several_seeds_train_as_each_alone(x64, labels, arrangement):
     mesh = None if arrangement == "one device" else mesh_of()
     batch_norm = "per_device" if arrangement == "per_device" else "synchronised"

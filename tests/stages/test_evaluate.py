@@ -89,12 +89,18 @@ def test_evaluates_every_set_and_seed_once(prepared):
     assert json.loads((workdir.evaluation / "random-conv3-2.json").read_text())["seed"] == 2
 
 
-@pytest.mark.parametrize("pool_bytes", [0, 2**30])
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize(
+    ("pool_bytes", "batch_size"), [(0, 4), (2**30, 3)]
+)  # 4: the last is ragged
 def test_students_of_several_seeds_at_once_are_those_of_each(
-    prepared, monkeypatch, tmp_path, pool_bytes
+    prepared, monkeypatch, tmp_path, pool_bytes, batch_size
 ):
     config, workdir = prepared
-    config.evaluate.batch_size, config.evaluate.epochs = 4, 2  # of six images: the last is ragged
+    config.evaluate.batch_size, config.evaluate.epochs = batch_size, 2
     config.evaluate.average_decay = 0.5
     monkeypatch.setattr(student, "POOL_BYTES", pool_bytes)
     teacher = evaluate.load_network(workdir.teacher)
@@ -122,6 +128,23 @@ def test_students_of_several_seeds_at_once_are_those_of_each(
         )
     assert found[1].curve.loss[0] != found[2].curve.loss[0]
 
+    # Killed after the first epoch, they go on from there together.
+    monkeypatch.setattr(student, "SAVE_SECONDS", 0.0)
+    resumed_from = []
+
+    def die(epoch, losses, top1):
+        if epoch == 1:
+            raise KilledError
+
+    arguments = ([shared, own, shared], [3, 4, 4], test, tmp_path / "broken")
+    with pytest.raises(KilledError):
+        trainer.train_together(*arguments, die)
+    again = trainer.train_together(*arguments, lambda epoch, *_: resumed_from.append(epoch))
+    assert resumed_from == [1]
+    for one, other in zip(again, found, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+        np.testing.assert_array_equal(one.curve.loss, other.curve.loss)
+
 
 def test_seeds_train_together_where_asked(prepared, monkeypatch):
     config, workdir = prepared
@@ -147,10 +170,6 @@ def test_seeds_train_together_where_asked(prepared, monkeypatch):
     assert [row["seed"] for row in rows] == [1, 2, 3, 2]
     assert rows[1]["loss"] == pytest.approx(rows[3]["loss"], rel=1e-3)
     assert {path.suffix for path in workdir.evaluation.iterdir()} == {".json"}
-
-
-class KilledError(Exception):
-    """Stands for a kill."""
 
 
 def test_a_student_goes_on_where_it_was_interrupted(prepared, monkeypatch, tmp_path):
