@@ -18,6 +18,7 @@ from delt_jax.runtime.workdir import WorkDir
 HOLD_BYTES = 2 << 30  # a split whose crops are no larger is decoded once and kept
 CPU_TEST_BATCH_SIZE = 100  # measured: a quarter faster than 500, which leaves the caches
 TEST_BATCH_SIZE = 500
+ARGMAX = ("all", "seen")  # classes that a test image may be taken for
 
 
 class CroppedImages:
@@ -133,6 +134,23 @@ def apply_in_batches(
     return np.concatenate(rows)[: len(images)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """Some classes of a data set: a network has seen no others and is tested on them alone.
+
+    Attributes:
+      classes: their numbers.
+      argmax: what a test image may be taken for: "all" classes, or those "seen".
+    """
+
+    classes: tuple[int, ...]
+    argmax: str = "all"
+
+    def positions(self, labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
+        """Where images of these classes are."""
+        return np.flatnonzero(np.isin(labels, self.classes))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Accuracy:
     """Accuracies in percent.
@@ -151,6 +169,8 @@ def measure_accuracy(
     images: CroppedImages,
     batch_size: int = 0,
     advance: Callable[[int], Any] = lambda count: None,
+    *,
+    scope: Scope | None = None,
 ) -> Accuracy:
     """Counts what a network gets right of the images that can be read.
 
@@ -159,10 +179,13 @@ def measure_accuracy(
       images: the test set.
       batch_size: images a call; 0: what suits the device.
       advance: called with the number of images done since the last call.
+      scope: the classes whose images are counted; None: all.
 
     Raises:
       InputError: where not one image can be read.
     """
+    chosen = None if scope is None else scope.positions(images.labels)
+    answers = np.array(scope.classes) if scope and scope.argmax == "seen" else None
     num_classes = len(images.class_names)
     if not batch_size:
         batch_size = CPU_TEST_BATCH_SIZE if jax.default_backend() == "cpu" else TEST_BATCH_SIZE
@@ -172,12 +195,16 @@ def measure_accuracy(
 
     def count() -> None:
         logits, labels = waiting.popleft()
-        predicted = np.argmax(np.asarray(logits)[: len(labels)], axis=1)
+        logits = np.asarray(logits)[: len(labels)]
+        if answers is None:
+            predicted = np.argmax(logits, axis=1)
+        else:
+            predicted = answers[np.argmax(logits[:, answers], axis=1)]
         np.add.at(correct, labels[predicted == labels], 1)  # which -1, unreadable, never is
         np.add.at(totals, labels[labels != UNREADABLE], 1)
         advance(len(labels))
 
-    for batch in images.batches(None, batch_size):
+    for batch in images.batches(chosen, batch_size):
         # A ragged last batch is filled up, so that it does not cost a second compilation.
         filling = [(0, batch_size - len(batch.labels)), (0, 0), (0, 0), (0, 0)]
         waiting.append((logits_of(np.pad(batch.images, filling)), batch.labels))

@@ -11,9 +11,8 @@ from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.diversity import measure_diversity
-from delt_jax.stages.opening import describe, open_split
+from delt_jax.stages.opening import describe, open_test
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs
 from delt_jax.stages.training_sets import SETS, open_sets
@@ -75,9 +74,8 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
       config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data`,
         `distilled.{format,quality}` and `evaluate.*`.
       workdir: reads the teacher, the distilled images, the selection, the names of images that
-        cannot be read; writes `evaluation/<set>-<student>-<seed>.json`
-        (`...-<seed>-hard.json` for hard labels),
-        `evaluation/diversity.json`, metrics and such names of test images.
+        cannot be read; writes `evaluation/<set>-<student>-<seed>.json` (`...-<seed>-hard.json`
+        for hard labels), `evaluation/diversity.json`, metrics and such names of test images.
 
     Raises:
       InputError: before anything is trained, where an option, the data or an earlier stage's result
@@ -89,27 +87,13 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     students = student_names(options.students, teacher)
     check_sets(options.sets, options.seeds)
     sets = open_sets(config, workdir, spec)
-    test = CroppedImages(
-        open_split(config, spec, "test"),
-        spec.image_size,
-        strict=bool(config.data.strict),
-        workers=config.data.workers,
-    )
-    if teacher.num_classes != len(test.class_names):
-        raise InputError(
-            f"teacher {teacher.arch} has {teacher.num_classes} classes, the test data "
-            f"{len(test.class_names)}; expected as many"
-        )
+    test = open_test(config, spec)
     kinds = tuple(dict.fromkeys(options.labels))
     protocols = {
         (name, labels): read_protocol(config, name, spec, teacher, labels)
         for name in students
         for labels in kinds
     }
-
-    crew = hosts.current()
-    if crew.is_first:
-        measure_diversity(config, workdir, spec, sets, teacher)
     asked: Any = list(itertools.product(sets, options.seeds))
     jobs = [
         Job(name, protocols[name, labels], chosen, seed, "" if labels == "soft" else labels)
@@ -126,6 +110,9 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
         data=spec.name,
         at_once=options.seeds_at_once,
     )
+    crew = hosts.current()
+    if crew.is_first:
+        measure_diversity(config, workdir, spec, sets, teacher)
     runs = [StudentRun.of(record) for record in work.run(jobs)]
     if crew.is_first:
         test.record_unreadable(workdir, "evaluate, test images")

@@ -19,8 +19,7 @@ from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import CroppedImages
-from delt_jax.stages.opening import describe, open_split
+from delt_jax.stages.opening import describe, open_test
 from delt_jax.stages.protocol import Protocol, read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs
 from delt_jax.stages.training_sets import open_sets
@@ -65,13 +64,15 @@ def check(config: Any) -> None:
 
 
 def run(config: Any, workdir: WorkDir) -> FairnessResult:
-    """Trains the students that are missing and writes fairness/fairness.json.
+    """Trains the students that are missing, and scores the distilled set.
 
     Args:
       config: an `ml_collections.ConfigDict`; reads `ipc`, `data`, `distilled.{format,quality}`,
         `evaluate.*` (the first of its students) and `fairness.*`.
       workdir: reads the teacher, the distilled images and the students of `evaluate`; writes
-        `fairness/*.json` and metrics.
+        `fairness/<set>-<student>-<seed>-plain.json` (without augmentation),
+        `fairness/distilled-<student>-<seed>-hard-<rate>.json`, `fairness/fairness.json` (the
+        scores) and metrics.
 
     Raises:
       InputError: before anything is trained, where an option, the data or an earlier stage's result
@@ -100,12 +101,7 @@ def run(config: Any, workdir: WorkDir) -> FairnessResult:
         workdir.fairness,
         workdir,
         sets=open_sets(config, workdir, spec),
-        test=CroppedImages(
-            open_split(config, spec, "test"),
-            spec.image_size,
-            strict=bool(config.data.strict),
-            workers=config.data.workers,
-        ),
+        test=open_test(config, spec),
         teacher=teacher,
         data=spec.name,
         at_once=options.seeds_at_once,

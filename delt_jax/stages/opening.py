@@ -9,6 +9,7 @@ from delt_jax.data.image_source import ImageSource
 from delt_jax.data.selection import Subset
 from delt_jax.data.sources import Split
 from delt_jax.data.specs import DatasetSpec
+from delt_jax.stages.cropped_images import CroppedImages
 
 
 def describe(config: Any) -> DatasetSpec:
@@ -33,6 +34,16 @@ def open_split(
         spec, config.data.source or "", split, image_size or spec.image_size
     )
     return evenly_spaced(source, most) if most else source
+
+
+def open_test(config: Any, spec: DatasetSpec) -> CroppedImages:
+    """The centre crops that networks are tested on; reads `config.data`."""
+    return CroppedImages(
+        open_split(config, spec, "test"),
+        spec.image_size,
+        strict=bool(config.data.strict),
+        workers=config.data.workers,
+    )
 
 
 def evenly_spaced(source: ImageSource, most: int) -> ImageSource:

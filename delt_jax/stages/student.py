@@ -22,7 +22,7 @@ from delt_jax.models.network import Network
 from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.streams import stream
-from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
+from delt_jax.stages.cropped_images import Accuracy, CroppedImages, Scope, measure_accuracy
 from delt_jax.stages.protocol import Protocol
 
 SAVE_SECONDS = 60.0  # between two checkpoints, which are taken at the end of an epoch
@@ -192,6 +192,7 @@ class StudentTrainer:
         test: CroppedImages,
         checkpoints: pathlib.Path,
         on_epoch: Callable[[int, Any, Any], Any] = lambda epoch, losses, top1: None,
+        scope: Scope | None = None,
     ) -> list[Trained]:
         """Trains students of several seeds in one program: to rounding, those of `train`.
 
@@ -202,6 +203,7 @@ class StudentTrainer:
           checkpoints: folder of the checkpoints of these students and of nothing else.
           on_epoch: called after each epoch with its number (from 0), the mean loss of each student,
             and their top-1 in percent (NaN where not tested).
+          scope: see `test`.
 
         Returns:
           The students, in the order of the seeds; `Curve.seconds` are shared out among them.
@@ -241,7 +243,7 @@ class StudentTrainer:
                 curves.loss[:, epoch] = losses
                 if protocol.is_tested(epoch):
                     for place, variables in enumerate(_unstacked(state.trained, count)):
-                        accuracy = self.test(variables, test)
+                        accuracy = self.test(variables, test, scope)
                         curves.top1[place, epoch] = accuracy.top1
                         per_class[place] = accuracy.per_class
                 curves.seconds[:, epoch] = (spent + time.monotonic() - start) / count
@@ -259,10 +261,10 @@ class StudentTrainer:
             for place, variables in enumerate(_unstacked(state.trained, count))
         ]
 
-    def test(self, variables: dict, test: CroppedImages):
-        """Accuracy of a student on the test set."""
+    def test(self, variables: dict, test: CroppedImages, scope: Scope | None = None) -> Accuracy:
+        """Accuracy of a student on the test set, or on the classes of a scope."""
         return measure_accuracy(
-            lambda images: self._logits(variables, images, self._statistics), test
+            lambda images: self._logits(variables, images, self._statistics), test, scope=scope
         )
 
     def _fresh_state(self, seeds: Sequence[int]) -> training.TrainState:

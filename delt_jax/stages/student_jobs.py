@@ -1,20 +1,21 @@
 """Students to train, each with a file of its own: those that are there and unchanged are kept."""
 
 import dataclasses
-import itertools
+import functools
 import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from delt_jax.errors import InputError
 from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import CroppedImages
+from delt_jax.stages.cropped_images import CroppedImages, Scope
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.protocol import Protocol
 from delt_jax.stages.seeds_at_once import seeds_at_once
@@ -33,7 +34,9 @@ class Job:
       protocol: how it is trained.
       set: what it learns from, by name.
       seed: of the student.
-      kind: ends the file's name where a student, set and seed have several protocols.
+      kind: ends the file's name where a student, set and seed have several files.
+      scope: the classes that it learns and is tested on; None: all.
+      notes: what else its record and its lines of metrics say.
     """
 
     student: str
@@ -41,6 +44,8 @@ class Job:
     set: str
     seed: int
     kind: str = ""
+    scope: Scope | None = None
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def path(self, folder: pathlib.Path) -> pathlib.Path:
         """Where its result is."""
@@ -50,7 +55,8 @@ class Job:
     def describe(self) -> dict[str, Any]:
         """What tells it from others, for records and metrics."""
         labels = self.protocol.labels
-        return {"set": self.set, "student": self.student, "labels": labels, "seed": self.seed}
+        found = {"set": self.set, "student": self.student, "labels": labels, "seed": self.seed}
+        return {**found, **self.notes}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,8 +71,11 @@ class _Pending:
 class StudentJobs:
     """Trains and tests the students of jobs; their records lie in one folder.
 
+    Written are `<set>-<student>-<seed>[-<kind>].json` in the folder, beside it the metrics, and
+    while students train their checkpoints, in hidden folders there.
+
     Args:
-      stage: whose students they are, for the metrics.
+      stage: whose students they are, for the metrics and the progress.
       folder: of the records.
       workdir: of the run; reads the teacher's card, writes metrics.
       sets: each set's images as a function of the student's seed.
@@ -74,6 +83,9 @@ class StudentJobs:
       teacher: labels where labels are soft.
       data: name of the data set.
       at_once: `config.evaluate.seeds_at_once`.
+
+    Raises:
+      InputError: where the teacher has other classes than the test set.
     """
 
     def __init__(
@@ -88,17 +100,24 @@ class StudentJobs:
         data: str,
         at_once: int,
     ):
+        if teacher.num_classes != len(test.class_names):
+            raise InputError(
+                f"teacher {teacher.arch} has {teacher.num_classes} classes, the test data "
+                f"{len(test.class_names)}; expected as many"
+            )
         self._stage, self._folder, self._workdir = stage, folder, workdir
         self._sets, self._test, self._teacher = sets, test, teacher
         self._data, self._at_once = data, at_once
         self._teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
         self._log = MetricsLog(workdir.metrics_jsonl)
+        # Seeds that follow one another and learn the same images share them on the device, too.
+        self._within = functools.lru_cache(maxsize=1)(_within)
 
     def run(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        """Trains those without a result; seeds that follow one another may train together.
+        """Trains those without a result; students that differ by the seed may train together.
 
-        Hosts share the jobs: each trains students of its own, on all of its devices, so none waits
-        for the others before the end.
+        Hosts share the jobs: each trains students of its own, which follow one another in `jobs`,
+        on all of its devices, so none waits for the others before the end.
 
         Returns:
           The record of each job, of this run or an earlier one.
@@ -109,11 +128,14 @@ class StudentJobs:
         crew = hosts.current()
         own = crew.dealt(jobs)
         epochs = sum(job.protocol.epochs for job in own)
+        groups: dict[Any, list[Job]] = {}
+        for job in own:
+            groups.setdefault((job.student, job.protocol, job.set, job.scope), []).append(job)
         trainer = None
-        with Progress(epochs, "evaluating", "epochs") as bar:
-            groups = itertools.groupby(own, key=lambda job: (job.student, job.protocol, job.set))
-            for (student, protocol, _), group in groups:
+        with Progress(epochs, self._stage, "epochs") as bar:
+            for (student, protocol, *_), group in groups.items():
                 pending = [one for one in map(self._pending, group) if one is not None]
+                bar.advance(protocol.epochs * (len(group) - len(pending)))
                 if not pending:
                     continue
                 if trainer is None or (trainer.student, trainer.protocol) != (student, protocol):
@@ -128,20 +150,20 @@ class StudentJobs:
 
     def _pending(self, job: Job) -> _Pending | None:
         """What a job needs to be done; None where its file is there, made from the same inputs."""
-        chosen = self._sets[job.set](job.seed)
-        identity = fingerprint(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "student": job.student,
-                "seed": job.seed,
-                "protocol": dataclasses.asdict(job.protocol),
-                "teacher": self._teacher_hash,
-                "data": self._data,
-            },
-            chosen.images,
-            chosen.labels,
-            self._test.labels,
-        )
+        chosen, test_labels = self._sets[job.set](job.seed), self._test.labels
+        decisive = {
+            "schema_version": SCHEMA_VERSION,
+            "student": job.student,
+            "seed": job.seed,
+            "protocol": dataclasses.asdict(job.protocol),
+            "teacher": self._teacher_hash,
+            "data": self._data,
+        }
+        if job.scope is not None:  # whose classes the labels tell
+            chosen = self._within(chosen, job.scope)
+            test_labels = test_labels[job.scope.positions(test_labels)]
+            decisive["argmax"] = job.scope.argmax
+        identity = fingerprint(decisive, chosen.images, chosen.labels, test_labels)
         path = job.path(self._folder)
         if path.exists() and self._workdir.read_json(path).get("fingerprint") == identity:
             return None
@@ -169,6 +191,7 @@ class StudentJobs:
             self._test,
             self._folder / f".{stems[0]}.{together[:12]}",
             self._reporter(jobs, bar),
+            jobs[0].scope,
         )
         for one, student in zip(pending, trained, strict=True):
             record = _as_record(student, one.job, len(one.set.images))
@@ -201,14 +224,22 @@ class StudentJobs:
         return report
 
 
+def _within(images: TrainingSet, scope: Scope) -> TrainingSet:
+    """The images of a scope's classes."""
+    kept = scope.positions(images.labels)
+    return TrainingSet(images.images[kept], images.labels[kept])
+
+
 def _as_record(trained: Trained, job: Job, images: int) -> dict[str, Any]:
     """The content of one student's file."""
     curve = trained.curve
     tested = curve.tested()
     best_epoch, best_top1 = max(tested, key=lambda entry: entry[1])
+    seen = {} if job.scope is None else {"seen": list(job.scope.classes)}
     return {
         "schema_version": SCHEMA_VERSION,
         **job.describe(),
+        **seen,
         "top1": tested[-1][1],
         "best_top1": best_top1,
         "best_epoch": best_epoch,

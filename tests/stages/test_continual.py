@@ -7,10 +7,13 @@ from tiny_run import CLASSES, coloured, make_config, save_distilled, save_teache
 
 from delt_jax.data.selection import Selection, write_selection
 from delt_jax.errors import InputError
+from delt_jax.runtime import hosts
+from delt_jax.runtime.metrics import read_metrics
+from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import continual, evaluate
-from delt_jax.stages.cropped_images import CroppedImages
-from delt_jax.stages.student import Curve, Trained
+from delt_jax.stages import continual, evaluate, student_jobs
+from delt_jax.stages.cropped_images import CroppedImages, Scope
+from delt_jax.stages.student import Curve, StudentTrainer, Trained
 
 
 @pytest.fixture
@@ -27,21 +30,25 @@ class FakeTrainer:
     """Takes note of what a student would be trained and tested on."""
 
     def __init__(self, student, teacher, protocol, image_size):
-        self.student, self.protocol = student, protocol
+        self.student, self.protocol, self.module = student, protocol, None
 
-    def train(self, images, seed, test, checkpoints, on_epoch):
-        self.seen.append((images, seed, test.labels))
+    def train_together(self, sets, seeds, test, checkpoints, on_epoch, scope):
+        labels = test.labels[scope.positions(test.labels)]
+        self.seen += [(one.images, seed, labels, scope) for one, seed in zip(sets, seeds)]
+        self.together.append([id(one.images) for one in sets])
         for epoch in range(self.protocol.epochs):
-            on_epoch(epoch, 1.0, np.nan)
-        top1 = np.array([np.nan, np.nan, 50.0 + seed])
-        return Trained({}, Curve(np.ones(3), top1, np.arange(3.0)), np.array([50.0, np.nan, 1.0]))
+            tested = epoch == self.protocol.epochs - 1
+            on_epoch(epoch, [1.0] * len(seeds), [50.0 + s if tested else np.nan for s in seeds])
+        top1 = [np.array([np.nan, np.nan, 50.0 + seed]) for seed in seeds]
+        per_class = np.array([50.0, np.nan, 1.0])
+        return [Trained({}, Curve(np.ones(3), one, np.arange(3.0)), per_class) for one in top1]
 
 
 @pytest.fixture
 def seen(monkeypatch):
-    """(images, seed, test labels) of each student; none is trained."""
-    FakeTrainer.seen = []
-    monkeypatch.setattr(continual, "StudentTrainer", FakeTrainer)
+    """(images, seed, test labels, scope) of each student; none is trained."""
+    FakeTrainer.seen, FakeTrainer.together = [], []
+    monkeypatch.setattr(student_jobs, "StudentTrainer", FakeTrainer)
     return FakeTrainer.seen
 
 
@@ -75,10 +82,12 @@ def test_students_learn_and_are_tested_on_the_classes_seen(prepared, seen):
     assert {run.top1 for run in result.runs} == {51.0, 52.0}
     distilled = coloured(np.repeat(np.arange(3), 2), 7)
     # RandomState(0).permutation(3): 2 1 0.
-    for (images, seed, labels), classes in zip(seen[:3], ([2], [1, 2], [0, 1, 2]), strict=True):
+    steps = [(seed, classes) for classes in ([2], [1, 2], [0, 1, 2]) for seed in (1, 2)]
+    for (images, seed, labels, scope), (expected, classes) in zip(seen[:6], steps, strict=True):
         slots = [2 * k + rank for k in classes for rank in range(2)]
         np.testing.assert_array_equal(images, distilled[slots])
-        assert seed == 1
+        assert seed == expected
+        assert scope == Scope(tuple(classes), "all")
         assert np.bincount(labels, minlength=3).tolist() == [
             count if k in classes else 0 for k, count in enumerate((5, 5, 4))
         ]
@@ -88,6 +97,10 @@ def test_students_learn_and_are_tested_on_the_classes_seen(prepared, seen):
     assert written["per_class"] == [50.0, None, 1.0]
     assert written["class_names"] == list(CLASSES)
     assert written["protocol"]["eval_every"] == 0
+    rows = read_metrics(workdir.metrics_jsonl)
+    assert len(rows) == 18  # one a student, after its last epoch
+    told = ("stage", "set", "student", "seed", "step", "classes", "epoch", "top1")
+    assert [rows[1][name] for name in told] == ["continual", *jobs[3][:1], "conv3", 2, 1, 1, 3, 52]
 
 
 def test_what_has_a_result_is_kept(prepared, seen):
@@ -97,13 +110,49 @@ def test_what_has_a_result_is_kept(prepared, seen):
     assert len(seen) == 6
     (workdir.continual / "distilled-conv3-2-step2.json").unlink()
     assert continual.run(config, workdir) == first
-    assert [(len(images), seed) for images, seed, _ in seen[6:]] == [(4, 2)]
+    assert [(len(images), seed) for images, seed, *_ in seen[6:]] == [(4, 2)]
     config.evaluate.seeds = (1, 2, 3)
     continual.run(config, workdir)
-    assert [seed for _, seed, _ in seen[7:]] == [3, 3, 3]
+    assert [seed for _, seed, *_ in seen[7:]] == [3, 3, 3]
     config.continual.order_seed = 1  # another order, so other classes until the last step
     continual.run(config, workdir)
     assert len(seen) == 10 + 3 * 2
+    config.continual.argmax = "seen"
+    continual.run(config, workdir)
+    assert {scope.argmax for *_, scope in seen[:16]} == {"all"}
+    assert [scope.argmax for *_, scope in seen[16:]] == ["seen"] * 9
+
+
+def test_seeds_of_a_step_train_together_and_share_its_images(prepared, seen):
+    config, workdir = prepared
+    config.evaluate.sets, config.evaluate.seeds = ("distilled",), (1, 2, 3)
+    config.evaluate.seeds_at_once = 2
+    runs = continual.run(config, workdir).runs
+    assert [(run.seed, run.step) for run in runs] == [(s, t) for s in (1, 2, 3) for t in (1, 2, 3)]
+    assert [(seed, len(labels)) for _, seed, labels, _ in seen] == [
+        (seed, count) for count in (4, 9, 14) for seed in (1, 2, 3)
+    ]
+    assert [len(images) for images in FakeTrainer.together] == [2, 1] * 3
+    assert all(len(set(images)) == 1 for images in FakeTrainer.together)
+
+
+def test_hosts_share_the_steps(prepared, seen, monkeypatch):
+    """Each has late steps and early ones, and waits for the others once, at the end."""
+    config, workdir = prepared
+    config.evaluate.sets = ("distilled",)
+    continual.run(config, workdir)
+    seen.clear()
+    for path in workdir.continual.iterdir():
+        record = workdir.read_json(path)
+        workdir.write_json(path, {**record, "fingerprint": "another"})
+    waits = []
+    crew = hosts.Hosts()
+    crew.index, crew.count = 1, 2
+    monkeypatch.setattr(crew, "wait", waits.append)
+    monkeypatch.setattr(hosts, "_current", crew)
+    continual.run(config, workdir)
+    assert [(seed, len(images)) for images, seed, *_ in seen] == [(2, 2), (2, 4), (2, 6)]
+    assert waits == ["continual students"]
 
 
 def test_a_student_of_the_last_step_is_evaluates(prepared):
@@ -118,17 +167,57 @@ def test_a_student_of_the_last_step_is_evaluates(prepared):
     assert [path.name for path in workdir.continual.iterdir()] == ["distilled-conv3-1-step1.json"]
 
 
+def test_argmax_decides_what_a_test_image_may_be_taken_for(prepared, monkeypatch):
+    config, workdir = prepared
+    config.evaluate.sets, config.evaluate.seeds = ("distilled",), (1, 2, 3)
+    monkeypatch.setattr(
+        StudentTrainer, "_train_epoch", lambda self, state, *arguments: (state, np.ones(1))
+    )
+    of_one_class = {}
+    for argmax in ("all", "seen"):
+        config.continual.argmax = argmax
+        runs = continual.run(config, workdir).runs
+        of_one_class[argmax] = [run.top1 for run in runs if run.classes == 1]
+        written = workdir.read_json(workdir.continual / "distilled-conv3-1-step2.json")
+        assert [k for k, top1 in enumerate(written["per_class"]) if top1 is not None] == [1, 2]
+    assert of_one_class["seen"] == [100, 100, 100]
+    assert min(of_one_class["all"]) < 50  # untrained
+
+
+def test_progress_counts_every_epoch_of_every_step_on_one_bar(prepared, seen, monkeypatch):
+    config, workdir = prepared
+    config.evaluate.sets = ("distilled",)
+    bars = []
+
+    class Bar(Progress):
+        def __init__(self, total, description, unit):
+            super().__init__(total, description, unit)
+            bars.append(self)
+
+    monkeypatch.setattr(student_jobs, "Progress", Bar)
+    continual.run(config, workdir)
+    (workdir.continual / "distilled-conv3-2-step2.json").unlink()
+    continual.run(config, workdir)
+    told = [(bar._description, bar._total, bar._done) for bar in bars]
+    assert told == [("continual", 18, 18)] * 2  # 2 seeds, 3 steps, 3 epochs; kept ones count
+
+
 def test_among_the_classes_seen_others_are_no_answer(tmp_path):
     source = train_source(make_config(tmp_path))
-    trainer = object.__new__(continual._AmongSeen)
+    trainer = object.__new__(StudentTrainer)
     trainer._statistics = None
     trainer._logits = lambda variables, images, statistics: jnp.tile(
         jnp.array([3.0, 1.0, 2.0]), (len(images), 1)
     )
-    later = continual.Subset(source, np.flatnonzero(source.labels > 0))
-    found = trainer.test({}, CroppedImages(later, 8))
-    assert found.top1 == 50  # class 0 would be the answer to all; of the others, 2 is
-    np.testing.assert_array_equal(found.per_class, [np.nan, 0, 100])
+    for hold_bytes in (0, 1 << 20):
+        test = CroppedImages(source, 8, hold_bytes)
+        found = trainer.test({}, test, Scope((1, 2), "seen"))
+        assert found.top1 == 50  # class 0 would be the answer to all; of the others, 2 is
+        np.testing.assert_array_equal(found.per_class, [np.nan, 0, 100])
+        found = trainer.test({}, test, Scope((1, 2), "all"))
+        assert found.top1 == 0
+        np.testing.assert_array_equal(found.per_class, [np.nan, 0, 0])
+        assert trainer.test({}, test).top1 == pytest.approx(100 / 3)
 
 
 @pytest.mark.parametrize(
