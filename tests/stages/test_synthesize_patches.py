@@ -12,7 +12,7 @@ from delt_jax.data.sources import describe
 from delt_jax.export.image_folder import read_distilled
 from delt_jax.export.manifest import read_manifest
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import evaluate, relabel, report, synthesize
+from delt_jax.stages import relabel, report, synthesize, training_sets
 
 BOXES = np.stack(np.meshgrid([0, 2], [1, 3], [5], [5], indexing="ij"), -1).reshape(-1, 4)
 
@@ -95,13 +95,13 @@ def test_the_selected_set_of_a_student_is_of_the_same_mosaics(prepared):
     config, workdir = prepared
     synthesize.run(config, workdir)
     spec = describe(config.data.name, config.data.source, SIZE)
-    sets = evaluate._open_sets(config, workdir, spec)
+    sets = training_sets.open_sets(config, workdir, spec)
     np.testing.assert_array_equal(sets["selected"](1).images, sets["distilled"](1).images)
     np.testing.assert_array_equal(sets["selected"](1).labels, sets["distilled"](1).labels)
     assert sets["random"](1).images.shape == (6, SIZE, SIZE, 3)
     # Of fewer images per class the first ones.
     config.ipc, config.evaluate.sets = 1, ("selected",)
-    fewer = evaluate._open_sets(config, workdir, spec)["selected"](1)
+    fewer = training_sets.open_sets(config, workdir, spec)["selected"](1)
     np.testing.assert_array_equal(fewer.images, sets["selected"](1).images[::2])
     assert fewer.labels.tolist() == [0, 1, 2]
 
