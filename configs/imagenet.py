@@ -1,7 +1,7 @@
 """ImageNet-1K with the paper's settings (arXiv 2411.19946, table 1).
 
 Expected (paper, mean of three seeds, ResNet-18 teacher and student): 46.1 / 59.2 / 62.4 % at IPC 10 / 50 / 100;
-synthesis at IPC 50 took the authors 17.6 h on one RTX 4090.
+synthesis at IPC 50 took the authors 17.6 h on one RTX 4090; `--dry-run` estimates other machines.
 
     python -m delt_jax.main --config=configs/imagenet.py:ipc=50,source=/data/imagenet,weights=torchvision \
       --workdir=runs/imagenet

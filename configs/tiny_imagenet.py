@@ -1,7 +1,8 @@
 """Tiny-ImageNet (200 classes, 64 px) with the paper's settings (arXiv 2411.19946, table 1).
 
 Expected (paper, mean of three seeds, ResNet-18 teacher and student): 9.3 / 43.0 / 55.7 % at IPC 1 / 10 / 50;
-ConvNet-4: 12.4 / 40.0 / 48.6 %. Synthesis at IPC 50 took the authors 3.4 h on one RTX 4090 (constant iterations: 5.0 h).
+ConvNet-4: 12.4 / 40.0 / 48.6 %. Synthesis at IPC 50 took the authors 3.4 h on one RTX 4090 (constant iterations: 5.0 h);
+`--dry-run` estimates other machines.
 
     python -m delt_jax.main --config=configs/tiny_imagenet.py:ipc=50,source=data/tiny-imagenet-200 --workdir=runs/tiny
 

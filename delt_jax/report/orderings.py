@@ -4,20 +4,25 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from delt_jax.report.results import welch_interval
+from delt_jax.report.intervals import paired_interval, welch_interval
 
 HOLDS, FAILS, OPEN, UNKNOWN = "holds", "does not hold", "not shown", "unknown"
 
 
 def judge(
-    better: Sequence[float], worse: Sequence[float], higher_is_better: bool
+    better: Sequence[float],
+    worse: Sequence[float],
+    higher_is_better: bool,
+    paired: bool = False,
 ) -> dict[str, Any]:
-    """Compares two samples by Welch's interval of the difference of their means.
+    """Compares two samples by the confidence interval of the difference of their means.
 
     Args:
       better: of what is claimed to be ahead: top-1 of seeds, or cosines of classes.
       worse: of what it is claimed to be ahead of.
       higher_is_better: whether ahead is above.
+      paired: the values of both are of the same things, in the same order, as those of classes are;
+        otherwise the interval is Welch's.
 
     Returns:
       `difference` (better - worse) with its interval `low` to `high`, None where unknown, and
@@ -28,7 +33,7 @@ def judge(
     verdict = UNKNOWN
     if better and worse:
         difference = statistics.fmean(better) - statistics.fmean(worse)
-        low, high = welch_interval(better, worse)
+        low, high = (paired_interval if paired else welch_interval)(better, worse)
     if low is not None and high is not None:
         above, below = low > 0, high < 0
         verdict = OPEN

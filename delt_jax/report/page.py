@@ -12,6 +12,7 @@ import markupsafe
 from delt_jax.report import charts, results, wording
 from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import Column, Gallery, Photo, Read, build_gallery
+from delt_jax.report.intervals import CONFIDENCE
 from delt_jax.report.record import Evaluation, Record, config_value
 from delt_jax.report.timeline import THUMBNAIL, Timeline, build_timeline
 
@@ -79,7 +80,7 @@ def render(
             config_json=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True),
             recipe=config_value(record.teacher, "recipe", {}),
             written=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            confidence=results.CONFIDENCE,
+            confidence=CONFIDENCE,
         )
     )
 

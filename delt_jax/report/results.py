@@ -28,15 +28,13 @@ A set is a name such as `distilled`, `selected` or `random`. Deviations are of a
 """
 
 import importlib.metadata
-import math
 import platform
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import scipy.stats
-
 import delt_jax
+from delt_jax.report.intervals import welch_interval
 from delt_jax.report.record import ContinualStep, Evaluation, Record, config_value
 from delt_jax.runtime.workdir import WorkDir
 
@@ -44,7 +42,6 @@ SCHEMA = "delt_jax/results"
 SCHEMA_VERSION = 1
 SET_ORDER = ("distilled", "selected", "random")
 REAL = "real"  # in diversity.json: the training images, of which there are more than of a set
-CONFIDENCE = 0.95  # of the interval of a difference
 
 
 def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
@@ -193,29 +190,6 @@ def _metrics(entry: dict[str, Any]) -> dict[str, float | None]:
         "coverage": (entry.get("coverage") or {}).get("mean"),
         "frechet_distance": entry.get("frechet_distance"),
     }
-
-
-def welch_interval(
-    ours: Sequence[float], theirs: Sequence[float]
-) -> tuple[float | None, float | None]:
-    """Confidence interval of the difference of two means whose variances may differ.
-
-    Welch, "The generalization of 'Student's' problem", Biometrika 34 (1947).
-
-    Returns:
-      (low, high); None twice where either sample is a single number.
-    """
-    if min(len(ours), len(theirs)) < 2:
-        return None, None
-    difference = statistics.fmean(ours) - statistics.fmean(theirs)
-    parts = [statistics.variance(sample) / len(sample) for sample in (ours, theirs)]
-    if sum(parts) == 0:
-        return difference, difference
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(sample) - 1) for part, sample in zip(parts, (ours, theirs), strict=True)
-    )
-    margin = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(sum(parts))
-    return difference - margin, difference + margin
 
 
 def _cost(schedule: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import delt_jax
-from delt_jax.report import orderings, results, sweep_charts
+from delt_jax.report import orderings, sweep_charts
 from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import LOSSLESS_SIDE
+from delt_jax.report.intervals import CONFIDENCE
 from delt_jax.report.page import environment
 from delt_jax.report.sweep_table import several_students, table_rows
 
@@ -53,7 +54,7 @@ def render(sweep: dict[str, Any], strips: Mapping[str, Sequence[Thumbnail]]) -> 
             cost_height=sweep_charts.COST_HEIGHT,
             strips=strips,
             colours=join_round_colours(2),
-            confidence=results.CONFIDENCE,
+            confidence=CONFIDENCE,
             version=delt_jax.__version__,
             written=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )

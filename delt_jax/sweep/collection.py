@@ -11,8 +11,8 @@ The schema (version 1); accuracies in percent, null where something was not meas
             verdict: holds | does not hold | not shown | unknown}]
 
 `seconds` are of the synthesis, `report` is a path relative to sweep.json, `difference` is ours less
-the paper's. Everything is of the distilled set. Intervals are Welch's, at 95 %: over seeds for
-top-1, over classes for the cosine.
+the paper's. Everything is of the distilled set. Intervals are at 95 %: Welch's over seeds for
+top-1, of pairs over classes for the cosine.
 """
 
 import pathlib
@@ -126,13 +126,13 @@ def _judged(
 ) -> dict[str, Any]:
     """A claim with what the measurements say of it."""
     student = claim.student
+    names, is_cosine = (claim.better, claim.worse), claim.measure == "cosine"
     samples = []
-    for name in (claim.better, claim.worse):
-        if claim.measure == "cosine":
-            record = records.get(name)
-            values = record.diversity.get("distilled", {}).get("per_class") if record else None
-            samples.append([value for value in values or [] if value is not None])
-            continue
+    if is_cosine:
+        of_classes = [_cosines(records[name]) if name in records else [] for name in names]
+        pairs = [pair for pair in zip(*of_classes) if None not in pair]
+        samples = [list(values) for values in zip(*pairs)] or [[], []]
+    for name in () if is_cosine else names:
         rows = points[name]["rows"]
         if student == "teacher":
             student = points[name]["teacher"]["arch"]
@@ -142,9 +142,14 @@ def _judged(
         "better": claim.better,
         "worse": claim.worse,
         "measure": claim.measure,
-        "student": student if claim.measure == "top1" else None,
+        "student": None if is_cosine else student,
         "source": claim.source,
-    } | judge(*samples, higher_is_better=claim.measure == "top1")
+    } | judge(*samples, higher_is_better=not is_cosine, paired=is_cosine)
+
+
+def _cosines(record: Record) -> list[float | None]:
+    """Of the distilled set, by class; None for a class without images."""
+    return record.diversity.get("distilled", {}).get("per_class") or []
 
 
 def _strip(workdir: WorkDir, images: Sequence[ImageRecord]) -> tuple[Thumbnail, ...]:
