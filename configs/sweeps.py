@@ -11,10 +11,11 @@ Sweeps (arXiv 2411.19946):
     init              EarlyLate from noise and from real images
     selection         from hard, medium and easy images
     students          one distilled set, students of other architectures
+    continual         classes arrive in steps, of which a method's images are the memory
 
 Arguments of all: `data` (a config's name), `ipc`; and `source`, `teacher`, `weights`, `statistics`, `published`, `smoke`, which go to the
 config. Where several values make sense they are joined by +: `ipc=10+50`. Of single sweeps: `methods` (methods, main), `lengths`
-(round_iterations, iterations), `modes` (selection), `students` (students).
+(round_iterations, iterations), `modes` (selection), `students` (students), `steps` (continual).
 """
 
 import difflib
@@ -26,7 +27,12 @@ from delt_jax.sweep.points import Claim, Paper, Point, Sweep
 
 # What `method=` of the configs takes, in the order of the table.
 METHODS = ("delt", "early_only", "cda", "sre2l", "rded", "selected", "random")
-SMALL = ("cifar10", "digits", "tiny_imagenet")  # whose networks have the stem for small images
+SMALL = (
+    "cifar10",
+    "cifar100",
+    "digits",
+    "tiny_imagenet",
+)  # whose networks have the stem for small images
 
 # Table 1, by config and teacher (and student): IPC -> (DELT, RDED); top-1 in %, mean of three seeds.
 MAIN = {
@@ -274,6 +280,27 @@ def students(arg):
     return Sweep("students", title, tuple(points), tuple(claims))
 
 
+def continual(arg):
+    """Classes arrive in steps; after each a fresh student of the images of all classes seen.
+
+    The public protocol: Tiny-ImageNet, IPC 100, five steps, the order of NumPy's seed 0. The paper has ImageNet-1K in
+    ten steps (`data=imagenet,steps=10`), as a figure, some ten points above G-VBSM.
+    """
+    arg = _parse(arg, data="tiny_imagenet", ipc=100, steps=5, methods="delt+rded+random")
+    chosen = arg.methods.split("+")
+    overrides = {"continual.steps": arg.steps, "evaluate.sets": ("distilled",)}
+    points = [
+        Point(method, _config(arg, arg.data, arg.ipc, method), overrides) for method in chosen
+    ]
+    claims = [
+        Claim("delt", other, "top1", "the aim, here after the last step")
+        for other in chosen
+        if "delt" in chosen and other != "delt"
+    ]
+    title = f"{_title(arg, 'Continual learning')}, {arg.steps} steps"
+    return Sweep("continual", title, tuple(points), tuple(claims))
+
+
 SWEEPS = {
     "methods": methods,
     "main": main,
@@ -282,6 +309,7 @@ SWEEPS = {
     "init": init,
     "selection": selection,
     "students": students,
+    "continual": continual,
 }
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import delt_jax
-from delt_jax.report import orderings, sweep_charts
+from delt_jax.report import charts, orderings, sweep_charts
 from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import LOSSLESS_SIDE
 from delt_jax.report.intervals import CONFIDENCE
 from delt_jax.report.page import environment
-from delt_jax.report.sweep_table import several_students, table_rows
+from delt_jax.report.sweep_table import continual_rows, several_students, table_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,8 @@ def render(sweep: dict[str, Any], strips: Mapping[str, Sequence[Thumbnail]]) -> 
             findings=findings(sweep["claims"], several),
             sentence=lambda claim: orderings.sentence(claim, several),
             top1=sweep_charts.top1_plot(sweep),
+            continual=continual_rows(sweep),
+            continual_curves=charts.continual_curves(continual_rows(sweep)),
             cosine=sweep_charts.cosine_plot(sweep),
             costs=sweep_charts.cost_plots(sweep),
             cost_height=sweep_charts.COST_HEIGHT,

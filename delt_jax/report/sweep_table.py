@@ -20,6 +20,15 @@ def table_rows(sweep: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, An
     return [(point, row) for point in sweep["points"] for row in point["rows"]]
 
 
+def continual_rows(sweep: dict[str, Any]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Student -> point -> accuracy after each step of continual learning, where it was measured."""
+    students: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for point, row in table_rows(sweep):
+        if row["continual"]:
+            students.setdefault(row["student"], {})[point["name"]] = row["continual"]
+    return students
+
+
 def several_students(sweep: dict[str, Any]) -> bool:
     """Whether any point has more than one, so that a row needs its student beside its point."""
     return any(len(point["rows"]) > 1 for point in sweep["points"])
@@ -68,6 +77,13 @@ def markdown(sweep: dict[str, Any]) -> str:
                 ]
             )
         )
+    for student, points in continual_rows(sweep).items():
+        counts = sorted({step["classes"] for steps in points.values() for step in steps})
+        lines += ["", _line((f"{student}, classes seen", *counts))]
+        lines.append(_line(["---"] * (1 + len(counts))))
+        for name, steps in points.items():
+            found = {step["classes"]: _mean(step["top1_mean"], step["top1_std"]) for step in steps}
+            lines.append(_line((name, *(found.get(count, "-") for count in counts))))
     if sweep["claims"]:
         lines += ["", _line(("ordering", "here", "difference", "95 % interval", "who says so"))]
         lines.append(_line(["---"] * 5))

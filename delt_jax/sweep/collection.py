@@ -6,7 +6,8 @@ The schema (version 1); accuracies in percent, null where something was not meas
     points  [{name, number, config, state: done | not done, method, data: {name, source, classes,
             image_size}, ipc, teacher: {arch, top1}, cosine, image_iterations, seconds, report,
             rows: [{student, top1_mean, top1_std, best_mean, best_std, n, seeds: {seed: {top1,
-            best}}, hard_labels: {top1_mean, top1_std, n}, paper: {top1, source}, difference}]}]
+            best}}, hard_labels: {top1_mean, top1_std, n}, paper: {top1, source}, difference,
+            continual: [{step, classes, top1_mean, top1_std, n}]}]}]
     claims  [{better, worse, measure: top1 | cosine, student, source, difference, low, high,
             verdict: holds | does not hold | not shown | unknown}]
 
@@ -116,6 +117,7 @@ def _rows(step: Step, results: dict[str, Any]) -> list[dict[str, Any]]:
                 "hard_labels": hard and {n: hard.get(n) for n in ("top1_mean", "top1_std", "n")},
                 "paper": published and {"top1": published.top1, "source": published.source},
                 "difference": None if published is None or mean is None else mean - published.top1,
+                "continual": (results.get("continual") or {}).get(student, {}).get("distilled", []),
             }
         )
     return rows

@@ -10,7 +10,7 @@ from delt_jax.errors import InputError
 from delt_jax.sweep.planning import load_sweep, plan
 from delt_jax.sweep.points import Claim, Paper, Point, Sweep
 
-DATA = ("digits", "cifar10", "tiny_imagenet", "imagenette", "imagenet100", "imagenet")
+DATA = ("digits", "cifar10", "cifar100", "tiny_imagenet", "imagenette", "imagenet100", "imagenet")
 
 
 def planned(argument):
@@ -87,6 +87,16 @@ def test_convnets_see_the_size_of_images_that_the_paper_s_saw():
     (point,) = sweeps.get_sweep("main,data=imagenette,ipc=10,teacher=conv5").points
     assert point.overrides == {"data.image_size": 128}
     assert point.paper["teacher"].top1 == 51.7
+
+
+def test_continual_learning_is_the_public_protocol_by_default():
+    steps = planned("continual")
+    assert [step.config.method for step in steps] == ["delt", "rded", "random"]
+    assert {(step.config.ipc, step.config.continual.steps) for step in steps} == {(100, 5)}
+    assert steps[0].config.data.name == "tiny-imagenet"
+    assert steps[0].config.continual.order_seed == 0
+    ten = planned("continual,data=cifar100,ipc=50,steps=10,methods=delt+random")
+    assert [step.config.continual.steps for step in ten] == [10, 10]
 
 
 def test_students_of_other_architectures_are_one_run():

@@ -38,9 +38,19 @@ def make_steps(folder, sweep=None):
 
 
 def finish(
-    step, top1=(35.0, 36.0, 37.0), cosine=0.93, iterations=255_000, hard=None, names="0123", more=()
+    step,
+    top1=(35.0, 36.0, 37.0),
+    cosine=0.93,
+    iterations=255_000,
+    hard=None,
+    names="0123",
+    more=(),
+    continual=(),
 ):
-    """Leaves what a run leaves, a few images among it; `more` students fare alike."""
+    """Leaves what a run leaves, a few images among it; `more` students fare alike.
+
+    `continual`: (classes seen, top-1) after each step.
+    """
     workdir = step.workdir
     workdir.write_json(workdir.config_json, json.loads(json.dumps(step.config.to_dict())))
     os.utime(workdir.config_json, (1, 1))
@@ -62,6 +72,12 @@ def finish(
     }
     if hard is not None:
         results["hard_labels"] = {arch: {"distilled": {"top1_mean": hard, "top1_std": 0.5, "n": 3}}}
+    if continual:
+        rows = [
+            {"step": step, "classes": classes, "top1_mean": mean, "top1_std": 0.5, "n": 3}
+            for step, (classes, mean) in enumerate(continual, 1)
+        ]
+        results["continual"] = {arch: {"distilled": rows}}
     workdir.write_json(workdir.results_json, results)
     spread = 0.001 if cosine < 0.92 else 0.002  # so that pairs of classes differ, too
     per_class = [cosine + k * spread for k in (-2, -1, 1, 2)]

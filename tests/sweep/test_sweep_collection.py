@@ -67,8 +67,34 @@ def test_sweep_json_has_the_schema(collected):
             "hard_labels": {"top1_mean": 20.25, "top1_std": 0.5, "n": 3},
             "paper": {"top1": 43.0, "source": "table 1"},
             "difference": 0.0,
+            "continual": [],
         }
     ]
+
+
+def test_steps_of_continual_learning_have_a_table_and_a_figure(tmp_path):
+    steps = fabricated.make_steps(tmp_path)
+    fabricated.finish(steps[0], continual=[(5, 40.25), (10, 30.0)])
+    fabricated.finish(steps[1], continual=[(5, 38.0)])  # not at its end yet
+    collected = collect(fabricated.make_sweep(), steps, tmp_path)
+    assert collected["points"][0]["rows"][0]["continual"][1] == {
+        "step": 2,
+        "classes": 10,
+        "top1_mean": 30.0,
+        "top1_std": 0.5,
+        "n": 3,
+    }
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    first = lines.index("| conv3_w32, classes seen | 5 | 10 |")
+    assert lines[first + 1 : first + 4] == [
+        "| --- | --- | --- |",
+        "| delt | 40.2 +- 0.5 | 30.0 +- 0.5 |",
+        "| early_only | 38.0 +- 0.5 | - |",
+    ]
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    assert "continual" in {section["id"] for section in page.named("section")}
+    assert "Top-1 accuracy of conv3_w32 on the classes seen" in page.text
 
 
 def test_the_csv_is_unrounded(collected):
