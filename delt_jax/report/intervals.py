@@ -1,4 +1,4 @@
-"""Confidence intervals of a difference of means, so that a difference is not judged by eye."""
+"""Spread of samples, and confidence intervals, so that a difference is not judged by eye."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,6 +8,11 @@ import scipy.stats
 CONFIDENCE = 0.95
 
 Interval = tuple[float | None, float | None]  # (low, high); None twice where there is none
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Of a sample, n - 1; None for a single number, and for none."""
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def welch_interval(ours: Sequence[float], theirs: Sequence[float]) -> Interval:

@@ -34,7 +34,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import delt_jax
-from delt_jax.report.intervals import welch_interval
+from delt_jax.models import registry
+from delt_jax.report.intervals import deviation, welch_interval
 from delt_jax.report.record import ContinualStep, Evaluation, Record, config_value
 from delt_jax.runtime.workdir import WorkDir
 
@@ -95,7 +96,7 @@ def _in_config_order(record: Record) -> list[Evaluation]:
         return (names.index(name) if name in names else len(names), name)
 
     students = [
-        record.teacher.get("arch") if name in ("", "teacher") else name
+        registry.student_arch(name, record.teacher.get("arch", ""))
         for name in config_value(record.config, "evaluate.students", [])
     ]
     seeds = list(config_value(record.config, "evaluate.seeds", []))
@@ -121,9 +122,9 @@ def _set_summary(evaluations: list[Evaluation]) -> dict[str, Any]:
     epochs = {e.epochs for e in evaluations}
     return {
         "top1_mean": statistics.fmean(top1),
-        "top1_std": _deviation(top1),
+        "top1_std": deviation(top1),
         "best_mean": statistics.fmean(best) if best else None,
-        "best_std": _deviation(best),
+        "best_std": deviation(best),
         "n": len(top1),
         "epochs": epochs.pop() if len(epochs) == 1 else None,
         "seeds": {str(e.seed): {"top1": e.top1, "best": e.best} for e in evaluations},
@@ -167,7 +168,7 @@ def _continual(record: Record) -> dict[str, Any]:
                     "step": step,
                     "classes": found[0].classes,
                     "top1_mean": statistics.fmean(one.top1 for one in found),
-                    "top1_std": _deviation([one.top1 for one in found]),
+                    "top1_std": deviation([one.top1 for one in found]),
                     "n": len(found),
                 }
                 for step, found in sorted(sets[name].items())
@@ -176,10 +177,6 @@ def _continual(record: Record) -> dict[str, Any]:
         }
         for student, sets in groups.items()
     }
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def _metrics(entry: dict[str, Any]) -> dict[str, float | None]:

@@ -22,10 +22,9 @@ from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import ARGMAX, Scope
 from delt_jax.stages.evaluate import check_sets, student_names
-from delt_jax.stages.opening import describe, open_test
+from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import read_protocol
-from delt_jax.stages.student_jobs import Job, StudentJobs
-from delt_jax.stages.training_sets import open_sets
+from delt_jax.stages.student_jobs import Job, StudentJobs, read_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +38,6 @@ class StepRun:
     classes: int
     top1: float
     seconds: float
-
-    @classmethod
-    def of(cls, record: dict[str, Any]) -> "StepRun":
-        """From what a student's file holds."""
-        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +100,7 @@ def run(config: Any, workdir: WorkDir) -> ContinualResult:
     check(config.continual, spec.num_classes)
     students = student_names(options.students, teacher)
     check_sets(options.sets, options.seeds)
-    sets = open_sets(config, workdir, spec)
-    test = open_test(config, spec)
+    work = StudentJobs.open("continual", workdir.continual, config, workdir, teacher, spec)
     # The accuracy after the last epoch is what counts.
     protocols = {
         name: dataclasses.replace(read_protocol(config, name, spec, teacher), eval_every=0)
@@ -116,7 +109,7 @@ def run(config: Any, workdir: WorkDir) -> ContinualResult:
     seen = class_steps(spec.num_classes, config.continual.steps, config.continual.order_seed)
     scopes = [Scope(tuple(classes.tolist()), config.continual.argmax) for classes in seen]
     # A seed's steps follow one another: hosts, which get jobs in a row, share late and early ones.
-    asked: Any = itertools.product(students, sets, options.seeds, enumerate(scopes, 1))
+    asked: Any = itertools.product(students, work.sets, options.seeds, enumerate(scopes, 1))
     jobs = [
         Job(
             *(name, protocols[name], chosen, seed, f"step{step}", scope),
@@ -124,17 +117,7 @@ def run(config: Any, workdir: WorkDir) -> ContinualResult:
         )
         for name, chosen, seed, (step, scope) in asked
     ]
-    work = StudentJobs(
-        "continual",
-        workdir.continual,
-        workdir,
-        sets=sets,
-        test=test,
-        teacher=teacher,
-        data=spec.name,
-        at_once=options.seeds_at_once,
-    )
-    runs = [StepRun.of(record) for record in work.run(jobs)]
+    runs = [read_run(StepRun, record) for record in work.run(jobs)]
     if hosts.current().is_first:
-        test.record_unreadable(workdir, "continual, test images")
+        work.test.record_unreadable(workdir, "continual, test images")
     return ContinualResult(tuple(runs))

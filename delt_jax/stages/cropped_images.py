@@ -84,6 +84,17 @@ class CroppedImages:
             part = chosen[start : start + batch_size]
             yield Batch(held.images[part], held.labels[part], part)
 
+    def filled_batches(
+        self, indices: Int64[np.ndarray, " n"] | None, batch_size: int
+    ) -> Iterator[tuple[UInt8[np.ndarray, "b s s 3"], Int64[np.ndarray, " m"]]]:
+        """`batches`: images, of which a ragged last batch is filled up, and the labels of the real.
+
+        So that the last batch does not cost a second compilation.
+        """
+        for batch in self.batches(indices, batch_size):
+            filling = [(0, batch_size - len(batch.labels)), (0, 0), (0, 0), (0, 0)]
+            yield np.pad(batch.images, filling), batch.labels
+
     @property
     def readable(self) -> int:
         """Images that can be read, as far as is known."""
@@ -204,10 +215,8 @@ def measure_accuracy(
         np.add.at(totals, labels[labels != UNREADABLE], 1)
         advance(len(labels))
 
-    for batch in images.batches(chosen, batch_size):
-        # A ragged last batch is filled up, so that it does not cost a second compilation.
-        filling = [(0, batch_size - len(batch.labels)), (0, 0), (0, 0), (0, 0)]
-        waiting.append((logits_of(np.pad(batch.images, filling)), batch.labels))
+    for pixels, labels in images.filled_batches(chosen, batch_size):
+        waiting.append((logits_of(pixels), labels))
         if len(waiting) > 1:  # one batch is computed while the next one is decoded
             count()
     while waiting:

@@ -16,6 +16,7 @@ from delt_jax.data.image_source import ImageSource
 from delt_jax.data.pipeline import UNREADABLE
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.models.network import Network
+from delt_jax.report.results import REAL
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -25,7 +26,6 @@ from delt_jax.stages.opening import evenly_spaced, open_split
 from delt_jax.stages.student import as_json
 from delt_jax.stages.training_sets import TrainingSet
 
-REAL = "real"  # the name, among the sets, of the images that they are compared with
 BATCH_SIZE = 100
 _SCHEMA_VERSION = 1  # of an entry
 
@@ -125,14 +125,11 @@ def _real_features(
     images = CroppedImages(real, spec.image_size, hold_bytes=0, **options)
     features, labels = [], []
     with Progress(len(images), "features of real images", "images") as bar:
-        for batch in images.batches(None, BATCH_SIZE):
-            # A ragged last batch is filled up, so that it does not cost a second compilation.
-            filling = [(0, BATCH_SIZE - len(batch.labels)), (0, 0), (0, 0), (0, 0)]
-            found = features_of(np.pad(batch.images, filling))[: len(batch.labels)]
-            readable = batch.labels != UNREADABLE
-            features.append(found[readable])
-            labels.append(batch.labels[readable])
-            bar.advance(len(batch.labels))
+        for pixels, classes in images.filled_batches(None, BATCH_SIZE):
+            readable = classes != UNREADABLE
+            features.append(features_of(pixels)[: len(classes)][readable])
+            labels.append(classes[readable])
+            bar.advance(len(classes))
     if images.problems:
         # Not into unreadable.csv: that would change what is drawn as "random" from now on.
         logging.warning(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.data.split_sizes import SplitSizes
+from delt_jax.models import registry
 from delt_jax.stages.planning import Plan
 
 Split = Literal["first host", "devices", "hosts"]
@@ -157,14 +158,11 @@ def _student_tasks(
     forward_flops: Callable[[str], float],
 ) -> list[Task]:
     options, teacher = config.evaluate, config.teacher.arch
-    architectures = dict.fromkeys(
-        teacher if name in ("", "teacher") else name for name in options.students
-    )
     kinds = set(options.labels)
     count = len(options.sets) * len(options.seeds) * len(kinds)
     found = []
     tests = tested_epochs(options.epochs, options.eval_every)
-    for name in architectures:
+    for name in _students(config):
         forward = forward_flops(name)
         passes = images * options.epochs
         labelling = FORWARD * forward_flops(teacher) * ("soft" in kinds) / len(kinds)
@@ -203,17 +201,14 @@ def _continual_tasks(config: Any, images: int, forward_flops: Callable[[str], fl
             "hosts",
             count,
         )
-        for name in dict.fromkeys(
-            teacher if name in ("", "teacher") else name for name in options.students
-        )
+        for name in _students(config)
     ]
 
 
 def _fairness_task(config: Any, images: int, forward_flops: Callable[[str], float]) -> Task:
     """Students without augmentation, of two sets, and of hard labels at each learning rate."""
     options, teacher = config.evaluate, config.teacher.arch
-    first = next(iter(options.students), "")
-    student = teacher if first in ("", "teacher") else first
+    student = next(iter(_students(config)), teacher)
     seeds, rates = len(options.seeds), len(config.fairness.learning_rates)
     labelled, count = 2 * seeds, (2 + rates) * seeds
     work = count * TRAINING * forward_flops(student) + labelled * FORWARD * forward_flops(teacher)
@@ -224,6 +219,12 @@ def _fairness_task(config: Any, images: int, forward_flops: Callable[[str], floa
         "hosts",
         count,
     )
+
+
+def _students(config: Any) -> tuple[str, ...]:
+    """Architectures that students are trained of, each once."""
+    teacher, names = config.teacher.arch, config.evaluate.students
+    return tuple(dict.fromkeys(registry.student_arch(name, teacher) for name in names))
 
 
 def tested_epochs(epochs: int, every: int) -> int:

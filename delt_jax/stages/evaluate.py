@@ -9,13 +9,14 @@ import numpy as np
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
+from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.diversity import measure_diversity
-from delt_jax.stages.opening import describe, open_test
+from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import read_protocol
-from delt_jax.stages.student_jobs import Job, StudentJobs
-from delt_jax.stages.training_sets import SETS, open_sets
+from delt_jax.stages.student_jobs import Job, StudentJobs, read_run
+from delt_jax.stages.training_sets import SETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +31,6 @@ class StudentRun:
     best_epoch: int
     seconds: float
     labels: str = "soft"
-
-    @classmethod
-    def of(cls, record: dict[str, Any]) -> "StudentRun":
-        """From what a student's file holds."""
-        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,45 +82,32 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     spec = describe(config)
     students = student_names(options.students, teacher)
     check_sets(options.sets, options.seeds)
-    sets = open_sets(config, workdir, spec)
-    test = open_test(config, spec)
+    work = StudentJobs.open("evaluate", workdir.evaluation, config, workdir, teacher, spec)
     kinds = tuple(dict.fromkeys(options.labels))
     protocols = {
         (name, labels): read_protocol(config, name, spec, teacher, labels)
         for name in students
         for labels in kinds
     }
-    asked: Any = list(itertools.product(sets, options.seeds))
+    asked: Any = list(itertools.product(work.sets, options.seeds))
     jobs = [
         Job(name, protocols[name, labels], chosen, seed, "" if labels == "soft" else labels)
         for name, labels in protocols
         for chosen, seed in asked
     ]
-    work = StudentJobs(
-        "evaluate",
-        workdir.evaluation,
-        workdir,
-        sets=sets,
-        test=test,
-        teacher=teacher,
-        data=spec.name,
-        at_once=options.seeds_at_once,
-    )
     crew = hosts.current()
     if crew.is_first:
-        measure_diversity(config, workdir, spec, sets, teacher)
-    runs = [StudentRun.of(record) for record in work.run(jobs)]
+        measure_diversity(config, workdir, spec, work.sets, teacher)
+    runs = [read_run(StudentRun, record) for record in work.run(jobs)]
     if crew.is_first:
-        test.record_unreadable(workdir, "evaluate, test images")
+        work.test.record_unreadable(workdir, "evaluate, test images")
     diversity = workdir.read_json(workdir.evaluation / "diversity.json")
     return EvaluateResult(tuple(runs), summarise(runs), diversity)
 
 
 def student_names(names: Any, teacher: Network) -> tuple[str, ...]:
     """Architectures by name, the teacher's for "" and "teacher"; each is built once to check it."""
-    students = tuple(
-        dict.fromkeys(teacher.arch if name in ("", "teacher") else name for name in names)
-    )
+    students = tuple(dict.fromkeys(registry.student_arch(name, teacher.arch) for name in names))
     if not students:
         raise InputError("evaluate.students is empty; expected at least one architecture")
     for name in students:
@@ -152,14 +135,10 @@ def summarise(runs: Any) -> tuple[Summary, ...]:
             student=student,
             n=len(group),
             top1_mean=float(np.mean([run.top1 for run in group])),
-            top1_std=_deviation([run.top1 for run in group]),
+            top1_std=deviation([run.top1 for run in group]),
             best_mean=float(np.mean([run.best_top1 for run in group])),
-            best_std=_deviation([run.best_top1 for run in group]),
+            best_std=deviation([run.best_top1 for run in group]),
             labels=labels,
         )
         for (student, labels, name), group in groups.items()
     )
-
-
-def _deviation(values: list[float]) -> float | None:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -16,13 +16,14 @@ import numpy as np
 
 from delt_jax.core.fairness import augmentation_robust_score, label_robust_score
 from delt_jax.errors import InputError
+from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
+from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.opening import describe, open_test
+from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import Protocol, read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs
-from delt_jax.stages.training_sets import open_sets
 
 SCHEMA_VERSION = 1
 SETS = ("distilled", "random")
@@ -82,7 +83,7 @@ def run(config: Any, workdir: WorkDir) -> FairnessResult:
     check(config)
     _check_evaluated(options)
     teacher, spec = load_network(workdir.teacher), describe(config)
-    student = teacher.arch if options.students[0] in ("", "teacher") else options.students[0]
+    student = registry.student_arch(options.students[0], teacher.arch)
     full = _full_data_top1(config.fairness.full_data_top1, student, teacher)
     soft = read_protocol(config, student, spec, teacher)
     evaluated = {
@@ -96,16 +97,7 @@ def run(config: Any, workdir: WorkDir) -> FairnessResult:
     for rate in rates:
         protocol = dataclasses.replace(hard, learning_rate=rate)
         kinds.append(("distilled", f"hard-{rate:g}", protocol))
-    work = StudentJobs(
-        "fairness",
-        workdir.fairness,
-        workdir,
-        sets=open_sets(config, workdir, spec),
-        test=open_test(config, spec),
-        teacher=teacher,
-        data=spec.name,
-        at_once=options.seeds_at_once,
-    )
+    work = StudentJobs.open("fairness", workdir.fairness, config, workdir, teacher, spec)
     records = work.run(
         [
             Job(student, protocol, name, seed, kind)
@@ -152,8 +144,7 @@ def scores(ingredients: dict[str, Any]) -> FairnessResult:
 
 def _mean_and_deviation(values: Any) -> tuple[float, float | None]:
     numbers = np.asarray(values, float).tolist()
-    deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
-    return statistics.fmean(numbers), deviation
+    return statistics.fmean(numbers), deviation(numbers)
 
 
 def _check_evaluated(options: Any) -> None:

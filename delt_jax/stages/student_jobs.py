@@ -5,10 +5,11 @@ import functools
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
@@ -17,10 +18,11 @@ from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages, Scope
 from delt_jax.stages.fingerprint import fingerprint
+from delt_jax.stages.opening import open_test
 from delt_jax.stages.protocol import Protocol
 from delt_jax.stages.seeds_at_once import seeds_at_once
 from delt_jax.stages.student import LabelledImages, StudentTrainer, Trained, as_json
-from delt_jax.stages.training_sets import TrainingSet
+from delt_jax.stages.training_sets import TrainingSet, open_sets
 
 SCHEMA_VERSION = 1
 
@@ -59,6 +61,14 @@ class Job:
         return {**found, **self.notes}
 
 
+Run = TypeVar("Run")
+
+
+def read_run(kind: type[Run], record: Mapping[str, Any]) -> Run:
+    """A dataclass of some of the fields that a student's file holds."""
+    return kind(**{field.name: record[field.name] for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Pending:
     """A student without a result: what it learns from, and the hash of all that decides it."""
@@ -73,6 +83,10 @@ class StudentJobs:
 
     Written are `<set>-<student>-<seed>[-<kind>].json` in the folder, beside it the metrics, and
     while students train their checkpoints, in hidden folders there.
+
+    Attributes:
+      sets: each set's images as a function of the student's seed.
+      test: the test set.
 
     Args:
       stage: whose students they are, for the metrics and the progress.
@@ -106,12 +120,47 @@ class StudentJobs:
                 f"{len(test.class_names)}; expected as many"
             )
         self._stage, self._folder, self._workdir = stage, folder, workdir
-        self._sets, self._test, self._teacher = sets, test, teacher
+        self.sets, self.test, self._teacher = sets, test, teacher
         self._data, self._at_once = data, at_once
         self._teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
         self._log = MetricsLog(workdir.metrics_jsonl)
         # Seeds that follow one another and learn the same images share them on the device, too.
         self._within = functools.lru_cache(maxsize=1)(_within)
+
+    @classmethod
+    def open(
+        cls,
+        stage: str,
+        folder: pathlib.Path,
+        config: Any,
+        workdir: WorkDir,
+        teacher: Network,
+        spec: DatasetSpec,
+    ) -> "StudentJobs":
+        """Those of a config's sets, tested on its test set.
+
+        Args:
+          stage: as above.
+          folder: as above.
+          config: reads `ipc`, `data`, `distilled.{format,quality}` and
+            `evaluate.{sets,seeds_at_once}`.
+          workdir: of the run.
+          teacher: as above.
+          spec: of `config.data`.
+
+        Raises:
+          InputError: where the sets or the test set cannot be opened, or do not fit the teacher.
+        """
+        return cls(
+            stage,
+            folder,
+            workdir,
+            sets=open_sets(config, workdir, spec),
+            test=open_test(config, spec),
+            teacher=teacher,
+            data=spec.name,
+            at_once=config.evaluate.seeds_at_once,
+        )
 
     def run(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """Trains those without a result; students that differ by the seed may train together.
@@ -150,7 +199,7 @@ class StudentJobs:
 
     def _pending(self, job: Job) -> _Pending | None:
         """What a job needs to be done; None where its file is there, made from the same inputs."""
-        chosen, test_labels = self._sets[job.set](job.seed), self._test.labels
+        chosen, test_labels = self.sets[job.set](job.seed), self.test.labels
         decisive = {
             "schema_version": SCHEMA_VERSION,
             "student": job.student,
@@ -188,14 +237,14 @@ class StudentJobs:
         trained = trainer.train_together(
             [LabelledImages(one.set.images, one.set.labels) for one in pending],
             [job.seed for job in jobs],
-            self._test,
+            self.test,
             self._folder / f".{stems[0]}.{together[:12]}",
             self._reporter(jobs, bar),
             jobs[0].scope,
         )
         for one, student in zip(pending, trained, strict=True):
             record = _as_record(student, one.job, len(one.set.images))
-            record |= {"class_names": self._test.class_names, "fingerprint": one.identity}
+            record |= {"class_names": self.test.class_names, "fingerprint": one.identity}
             self._workdir.write_json(one.job.path(self._folder), record)
         for stem in stems:
             for checkpoints in self._folder.glob(f".{stem}.*"):
