@@ -12,6 +12,7 @@ from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.diversity import measure_diversity
+from delt_jax.stages.labelling import check_labels, plan_labels
 from delt_jax.stages.opening import describe, open_test
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs
@@ -73,9 +74,11 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     Args:
       config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data`,
         `distilled.{format,quality}` and `evaluate.*`.
-      workdir: reads the teacher, the distilled images, the selection, the names of images that
-        cannot be read; writes `evaluation/<set>-<student>-<seed>.json` (`...-<seed>-hard.json`
-        for hard labels), `evaluation/diversity.json`, metrics and such names of test images.
+      workdir: reads the teacher, the distilled images, their stored labels, the selection, the
+        names of images that cannot be read; writes `evaluation/<set>-<student>-<seed>.json`
+        (`...-<seed>-hard.json` for hard labels, `...-<seed>-stored.json` for stored ones, which
+        only the distilled images have), `evaluation/diversity.json`, metrics and such names of
+        test images.
 
     Raises:
       InputError: before anything is trained, where an option, the data or an earlier stage's result
@@ -99,7 +102,16 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
         Job(name, protocols[name, labels], chosen, seed, "" if labels == "soft" else labels)
         for name, labels in protocols
         for chosen, seed in asked
+        if labels != "stored" or chosen == "distilled"
     ]
+    stored = None
+    crew = hosts.current()
+    if "stored" in kinds:
+        if crew.is_first and len(sets) > 1:
+            print("evaluate: students learn stored labels from the distilled images alone")
+        images = sets["distilled"](0).images
+        stored, _ = plan_labels(config, workdir, spec, teacher, images)
+        check_labels(stored)
     work = StudentJobs(
         "evaluate",
         workdir.evaluation,
@@ -109,8 +121,8 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
         teacher=teacher,
         data=spec.name,
         at_once=options.seeds_at_once,
+        stored=stored,
     )
-    crew = hosts.current()
     if crew.is_first:
         measure_diversity(config, workdir, spec, sets, teacher)
     runs = [StudentRun.of(record) for record in work.run(jobs)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from delt_jax.errors import InputError
+from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.metrics import MetricsLog
@@ -83,6 +84,7 @@ class StudentJobs:
       teacher: labels where labels are soft.
       data: name of the data set.
       at_once: `config.evaluate.seeds_at_once`.
+      stored: labels of the set that students of stored labels learn from.
 
     Raises:
       InputError: where the teacher has other classes than the test set.
@@ -99,6 +101,7 @@ class StudentJobs:
         teacher: Network,
         data: str,
         at_once: int,
+        stored: LabelFiles | None = None,
     ):
         if teacher.num_classes != len(test.class_names):
             raise InputError(
@@ -107,7 +110,7 @@ class StudentJobs:
             )
         self._stage, self._folder, self._workdir = stage, folder, workdir
         self._sets, self._test, self._teacher = sets, test, teacher
-        self._data, self._at_once = data, at_once
+        self._data, self._at_once, self._stored = data, at_once, stored
         self._teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
         self._log = MetricsLog(workdir.metrics_jsonl)
         # Seeds that follow one another and learn the same images share them on the device, too.
@@ -159,6 +162,9 @@ class StudentJobs:
             "teacher": self._teacher_hash,
             "data": self._data,
         }
+        stored = self._labels_of(job)
+        if stored is not None:
+            decisive["stored_labels"] = stored.fingerprint
         if job.scope is not None:  # whose classes the labels tell
             chosen = self._within(chosen, job.scope)
             test_labels = test_labels[job.scope.positions(test_labels)]
@@ -168,6 +174,9 @@ class StudentJobs:
         if path.exists() and self._workdir.read_json(path).get("fingerprint") == identity:
             return None
         return _Pending(job, chosen, identity)
+
+    def _labels_of(self, job: Job) -> LabelFiles | None:
+        return self._stored if job.protocol.labels == "stored" else None
 
     def _seeds_at_once(self, trainer: StudentTrainer, pending: list[_Pending]) -> int:
         images = pending[0].set.images
@@ -192,6 +201,7 @@ class StudentJobs:
             self._folder / f".{stems[0]}.{together[:12]}",
             self._reporter(jobs, bar),
             jobs[0].scope,
+            self._labels_of(jobs[0]),
         )
         for one, student in zip(pending, trained, strict=True):
             record = _as_record(student, one.job, len(one.set.images))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, Shaped, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from delt_jax.core.augment.geometry import Box, View, random_view, resample
 from delt_jax.core.augment.mixing import Patch, draw_cutmix, paste
@@ -127,26 +127,20 @@ def show(
 
 
 def cut_out(
-    labels: StoredLabels, chosen: Int[np.ndarray, "b"]
-) -> tuple[Int[np.ndarray, "m"], StoredLabels]:
-    """The smallest set that shows the chosen images: them, then the partner of each.
+    views: StoredViews, chosen: Int[np.ndarray, "b"]
+) -> tuple[Int[np.ndarray, "m"], StoredViews]:
+    """The smallest set that shows the chosen images: they themselves, then the partner of each.
 
     For sets of which a device holds a part; arrays of the host.
 
     Args:
-      labels: of the whole set.
+      views: of the whole set.
       chosen: b images.
 
     Returns:
-      The images of the part, `[2 b]`, and what is stored of them; the chosen ones come first.
+      The images of the part, `[2 b]`, and its views; the chosen ones come first.
     """
-    views, count = labels.views, len(chosen)
-
-    rows = np.concatenate([chosen, np.asarray(views.partners)[chosen]])
-
-    def part(array: Shaped[np.ndarray, "n *rest"]) -> Shaped[np.ndarray, "m *rest"]:
-        return np.asarray(array)[rows]
-
-    partners = np.tile(np.arange(count, 2 * count, dtype=np.int32), 2)
-    views = StoredViews(part(views.crops), part(views.flips), partners, part(views.patches))  # type: ignore[arg-type]
-    return rows, StoredLabels(views, part(labels.logits))  # type: ignore[arg-type]
+    crops, flips, partners, patches = map(np.asarray, views)
+    rows = np.concatenate([chosen, partners[chosen]])
+    renumbered = np.tile(np.arange(len(chosen), len(rows), dtype=np.int32), 2)
+    return rows, StoredViews(crops[rows], flips[rows], renumbered, patches[rows])  # type: ignore[arg-type]
