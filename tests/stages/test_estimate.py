@@ -142,6 +142,10 @@ def test_disk_of_imagenet_at_ipc_50():
         "teacher/": 47e6,
         "ranking.csv": 1_281_167 * 64,
     }
+    config.evaluate.labels = ("soft", "stored")
+    labels = estimate.disk(config, plan, 224, SPLIT_SIZES["imagenet1k"], 47e6)[-3]
+    assert labels.what == "labels/: 50,000 images x 300 epochs"
+    assert labels.size == 50_000 * 300 * (2 * 1000 + 25)  # 30.4 GB
 
 
 def test_the_machines_are_those_of_their_vendors():
