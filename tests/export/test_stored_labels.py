@@ -11,13 +11,13 @@ from delt_jax.export.stored_labels import LabelFiles, stored_bytes
 
 def labels():
     views = StoredViews(
-        np.arange(12, dtype=np.int16).reshape(3, 4),  # type: ignore[arg-type]
-        np.array([0, 1, 0], np.uint8),  # type: ignore[arg-type]
-        np.array([2, 0, 1], np.int32),  # type: ignore[arg-type]
-        np.arange(12, dtype=np.int16)[::-1].reshape(3, 4),  # type: ignore[arg-type]
+        np.arange(12, dtype=np.int16).reshape(3, 4),
+        np.array([0, 1, 0], np.uint8),
+        np.array([2, 0, 1], np.int32),
+        np.arange(12, dtype=np.int16)[::-1].reshape(3, 4),
     )
     logits = np.array([[0.5, -1], [2, 3], [-4, 8]], np.float16)
-    return np.array([1, 2, 0], np.int32), StoredLabels(views, logits)  # type: ignore[arg-type]
+    return np.array([1, 2, 0], np.int32), StoredLabels(views, logits)
 
 
 def test_reads_what_it_wrote(tmp_path):
