@@ -126,7 +126,7 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.sets = ("distilled", "selected", "random")  # what students train on
     evaluate.labels = (
         "soft",
-    )  # what they learn, a student for each: "soft": the teacher's, online | "hard": the classes
+    )  # what they learn, a student for each: "soft": the teacher's, online | "hard": the classes | "stored": the teacher's, made once by relabel for all students, without RandAugment; of the distilled set alone
     evaluate.seeds = (3407, 4663, 2897)  # one student each
     evaluate.seeds_at_once = (
         0  # students in one program; 0: on accelerators all of a set that fit into memory, 1 on CPU

@@ -75,7 +75,14 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "relabel",
         ("squeeze", "synthesize"),
-        ("evaluate.temperature", "evaluate.augment", "evaluate.cutmix", "evaluate.mixup"),
+        (
+            "seed",
+            *(f"evaluate.{name}" for name in ("temperature", "augment", "cutmix", "mixup")),
+            # Of stored labels alone:
+            *(f"evaluate.{name}" for name in ("labels", "epochs", "batch_size", "min_scale")),
+            *(f"evaluate.{name}" for name in ("flip", "compute_dtype")),
+        ),
+        additive=("evaluate.labels",),
         outputs=("labels",),
     ),
     Stage(

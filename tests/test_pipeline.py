@@ -131,3 +131,17 @@ def test_every_stage_names_real_parts_of_the_config_and_work_directory():
             assert hasattr(WorkDir("x"), output)
         assert set(stage.needs) <= set(pipeline.NAMES)
     assert dataclasses.is_dataclass(pipeline.STAGES[0])
+
+
+def test_stored_labels_may_be_asked_for_later_but_not_changed():
+    from configs import base
+
+    (relabel,) = (stage for stage in pipeline.STAGES if stage.name == "relabel")
+    config = base.get_base()
+    before = pipeline._inputs(relabel, config.to_dict())
+    config.evaluate.labels = ("soft", "stored")
+    assert pipeline._inputs(relabel, config.to_dict()) == before
+    for name, value in (("epochs", 5), ("batch_size", 7), ("min_scale", 0.5), ("flip", 0.0)):
+        other = base.get_base()
+        other.evaluate[name] = value
+        assert pipeline._inputs(relabel, other.to_dict()) != before, name

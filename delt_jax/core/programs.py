@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from delt_jax.core import data_parallel
+from delt_jax.core.augment.stored_views import StoredLabels, StoredViews, show
 from delt_jax.core.augment.views import (
     Statistics,
     StudentViews,
@@ -41,11 +42,13 @@ STEPS_PER_CALL = 50  # on an accelerator with the training set in its memory
 class Pool(NamedTuple):
     """Images on the device that steps choose from: a training set, or a few batches of it.
 
-    `labels`, the classes, are not wanted where a teacher labels.
+    `labels`, the classes, are not wanted where a teacher labels; `stored` is what students of
+    stored labels learn in an epoch, in the place of views and a teacher.
     """
 
     images: UInt8[Array, "m s s 3"]
     labels: Int[Array, "m"] | None = None
+    stored: StoredLabels | None = None
 
 
 class Steps(NamedTuple):
@@ -131,10 +134,10 @@ def student_program(
 
     Args:
       student_apply: the student's `module.apply`.
-      teacher_apply: the teacher's; it runs in inference mode. None: students learn the classes
-        in `pool.labels`, mixed as the images are.
+      teacher_apply: the teacher's; it runs in inference mode. None: students learn what is in
+        `pool.stored`, where there is such, else the classes in `pool.labels`, mixed as the images.
       optimizer: an optax transformation at learning rate 1.
-      views: how images are shown; None: as they are.
+      views: how images are shown, where their views are not stored; None: as they are.
       temperature: of the soft labels.
       double_bn_update: see `student_step`.
       bn_momenta: see `twice_updated`.
@@ -163,11 +166,17 @@ def student_program(
     ) -> tuple[TrainState, Float[Array, ""]]:
         key_views, key_dropout = jax.random.split(jax.random.fold_in(key, steps.number[i]))
         chosen = steps.order[i]
-        images = data_parallel.split(pool.images[chosen], mesh)
-        pixels, mix = student_views(key_views, images, views)
+        mix = None
+        if pool.stored is not None:
+            pixels = show(pool.images, pool.stored.views, chosen)
+        else:
+            images = data_parallel.split(pool.images[chosen], mesh)
+            pixels, mix = student_views(key_views, images, views)
         pixels = data_parallel.split(pixels, mesh)
         dtype = compute_dtype or pixels.dtype
-        if teacher_apply is None:
+        if pool.stored is not None:
+            labels = pool.stored.logits[chosen].astype(pixels.dtype)
+        elif teacher_apply is None:
             assert pool.labels is not None
             labels = HardLabels.mixed(pool.labels[chosen], mix)
         else:
@@ -304,3 +313,35 @@ def inference_program(apply: Apply, mesh: Mesh | None = None) -> Callable[..., F
         return jitted(variables, shares, statistics)[: len(images)]
 
     return split_program
+
+
+def labelling_program(
+    apply: Apply, *, compute_dtype: jnp.dtype | None = None, mesh: Mesh | None = None
+) -> Callable[..., Float[Array, "b k"]]:
+    """The jitted `program(images, views, chosen, labeller) -> logits` of images by stored views.
+
+    Args:
+      apply: the teacher's `module.apply`; it runs in inference mode.
+      compute_dtype: of its activations; see `teacher_program`.
+      mesh: devices that share the chosen images; None for one device.
+
+    Returns:
+      The program; its logits are float16, as they are stored.
+    """
+
+    def program(
+        images: UInt8[Array, "n s s 3"],
+        views: StoredViews,
+        chosen: Int[Array, "b"],
+        labeller: Labeller,
+    ) -> Float[Array, "b k"]:
+        pixels = data_parallel.split(show(images, views, chosen), mesh)
+        seen = normalise(pixels, labeller.statistics)
+        logits = apply(labeller.variables, seen.astype(compute_dtype or seen.dtype), train=False)
+        return logits.astype(jnp.float16)
+
+    return jax.jit(
+        program,
+        out_shardings=data_parallel.replicated(mesh),
+        compiler_options=compiler_options(),
+    )

@@ -118,6 +118,8 @@ def _plain(value: Any) -> str:
     """A JSON value as text."""
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_plain(part)}" for name, part in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

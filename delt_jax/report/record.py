@@ -24,7 +24,7 @@ class Evaluation:
     curve: tuple[tuple[float, float], ...]  # (epoch, top-1) where it was tested
     per_class: tuple[float | None, ...]  # top-1 of each class
     class_names: tuple[str, ...]
-    labels: str = "soft"  # what it learned: the teacher's labels, or "hard" ones, the classes
+    labels: str = "soft"  # what it learned: the teacher's, "hard" ones (the classes), or "stored"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Record:
     stage_seconds: dict[str, float]  # of the latest run of each stage that has ended
 
     def evaluations_with(self, labels: str) -> tuple[Evaluation, ...]:
-        """Those of students that learned "soft" or "hard" labels."""
+        """Those of students that learned "soft", "hard" or "stored" labels."""
         return tuple(e for e in self.evaluations if e.labels == labels)
 
 

@@ -9,6 +9,7 @@ The schema (version 1); accuracies in percent, null where something was not meas
     students    student -> set -> {top1_mean, top1_std, best_mean, best_std, n, epochs,
                 seeds: {seed: {top1, best}}}, of students that learned the teacher's labels
     hard_labels the same of students that learned the classes; {} where there is none
+    stored_labels the same of students that learned stored labels of the teacher's
     comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
                 points, its 95 % confidence interval (Welch's t), and whether that excludes zero
     diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
@@ -48,9 +49,9 @@ REAL = "real"  # in diversity.json: the training images, of which there are more
 def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
     """Returns the content of results.json for `record`."""
     config = record.config
-    students, hard_labels = (
+    students, hard_labels, stored_labels = (
         _students([e for e in _in_config_order(record) if e.labels == labels])
-        for labels in ("soft", "hard")
+        for labels in ("soft", "hard", "stored")
     )
     classes = len({image.class_index for image in record.images})
     return {
@@ -68,6 +69,7 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "teacher": {"arch": record.teacher.get("arch"), "top1": record.teacher.get("top1")},
         "students": students,
         "hard_labels": hard_labels,
+        "stored_labels": stored_labels,
         "comparisons": _comparisons(students),
         "diversity": {
             name: record.diversity[name]["mean"]

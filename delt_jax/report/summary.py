@@ -20,8 +20,11 @@ def summary_table(results: dict[str, Any]) -> str:
         f"teacher {teacher['arch'] or 'unknown'}: top-1 {_percent(teacher['top1'])}",
         "",
     ]
-    hard = {f"{name}, hard labels": sets for name, sets in results.get("hard_labels", {}).items()}
-    students = results["students"] | hard
+    students = results["students"] | {
+        f"{name}, {kind} labels": sets
+        for kind in ("hard", "stored")
+        for name, sets in results.get(f"{kind}_labels", {}).items()
+    }
     rows = [("student", "trained on", "top-1 last", "best", "n", "intra-class cosine")]
     for student, sets in students.items():
         for name, summary in sets.items():

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.data.split_sizes import SplitSizes
+from delt_jax.export.stored_labels import VIEW_BYTES, stored_bytes
 from delt_jax.models import registry
 from delt_jax.stages.planning import Plan
 
@@ -95,6 +96,16 @@ def tasks(
             )
         )
     found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first host"))
+    if "stored" in config.evaluate.labels:
+        epochs = config.evaluate.epochs
+        found.append(
+            Task(
+                "relabel",
+                f"{arch} on {images:,} images x {epochs} epochs, stored",
+                images * epochs * forward,
+                "first host",
+            )
+        )
     found += _student_tasks(config, images, sizes, forward_flops)
     if config.continual.steps:
         found += _continual_tasks(config, images, forward_flops)
@@ -158,19 +169,20 @@ def _student_tasks(
     forward_flops: Callable[[str], float],
 ) -> list[Task]:
     options, teacher = config.evaluate, config.teacher.arch
-    kinds = set(options.labels)
-    count = len(options.sets) * len(options.seeds) * len(kinds)
+    of_set = {"soft": len(options.sets), "hard": len(options.sets), "stored": 1}
+    counts = {labels: of_set[labels] * len(options.seeds) for labels in options.labels}
+    count = sum(counts.values())
     found = []
     tests = tested_epochs(options.epochs, options.eval_every)
     for name in _students(config):
         forward = forward_flops(name)
         passes = images * options.epochs
-        labelling = FORWARD * forward_flops(teacher) * ("soft" in kinds) / len(kinds)
+        labelling = counts.get("soft", 0) * FORWARD * forward_flops(teacher)
         found.append(
             Task(
                 "evaluate",
                 f"{count} x {name} trained: {images:,} images x {options.epochs} epochs",
-                count * passes * (TRAINING * forward + labelling),
+                passes * (count * TRAINING * forward + labelling),
                 "hosts",
                 count,
             )
@@ -291,7 +303,8 @@ def disk(
     """What a run writes to its work directory.
 
     Args:
-      config: reads `distilled.format`, `synthesis.class_batch` and `teacher.weights`.
+      config: reads `distilled.format`, `evaluate.{labels,epochs}`, `select.ranking` and
+        `teacher.weights`.
       plan: of the synthesis.
       image_size: S.
       sizes: images of the splits; None where that is not known.
@@ -321,6 +334,15 @@ def disk(
                 f"checkpoints while synthesising: {slots:,} slots under way",
                 KEPT_CHECKPOINTS * state_bytes(slots, image_size),
                 f"{KEPT_CHECKPOINTS} kept, images and two moments in float32",
+            )
+        )
+    if "stored" in config.evaluate.labels:
+        epochs = config.evaluate.epochs
+        found.append(
+            Holding(
+                f"labels/: {images:,} images x {epochs} epochs",
+                stored_bytes(epochs, images, plan.num_classes),
+                f"{plan.num_classes:,} float16 logits and {VIEW_BYTES} bytes of view each",
             )
         )
     found.append(Holding("teacher/", weights, "float32"))

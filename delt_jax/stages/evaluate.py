@@ -13,6 +13,7 @@ from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.diversity import measure_diversity
+from delt_jax.stages.labelling import check_labels, plan_labels
 from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs, read_run
@@ -69,9 +70,11 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     Args:
       config: an `ml_collections.ConfigDict`; reads `seed`, `ipc`, `data`,
         `distilled.{format,quality}` and `evaluate.*`.
-      workdir: reads the teacher, the distilled images, the selection, the names of images that
-        cannot be read; writes `evaluation/<set>-<student>-<seed>.json` (`...-<seed>-hard.json`
-        for hard labels), `evaluation/diversity.json`, metrics and such names of test images.
+      workdir: reads the teacher, the distilled images, their stored labels, the selection, the
+        names of images that cannot be read; writes `evaluation/<set>-<student>-<seed>.json`
+        (`...-<seed>-hard.json` for hard labels, `...-<seed>-stored.json` for stored ones, which
+        only the distilled images have), `evaluation/diversity.json`, metrics and such names of
+        test images.
 
     Raises:
       InputError: before anything is trained, where an option, the data or an earlier stage's result
@@ -94,11 +97,18 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
         Job(name, protocols[name, labels], chosen, seed, "" if labels == "soft" else labels)
         for name, labels in protocols
         for chosen, seed in asked
+        if labels != "stored" or chosen == "distilled"
     ]
     crew = hosts.current()
+    stored = None
+    if "stored" in kinds:
+        if crew.is_first and len(work.sets) > 1:
+            print("evaluate: students learn stored labels from the distilled images alone")
+        stored, _ = plan_labels(config, workdir, spec, teacher, work.sets["distilled"](0).images)
+        check_labels(stored)
     if crew.is_first:
         measure_diversity(config, workdir, spec, work.sets, teacher)
-    runs = [read_run(StudentRun, record) for record in work.run(jobs)]
+    runs = [read_run(StudentRun, record) for record in work.run(jobs, stored)]
     if crew.is_first:
         work.test.record_unreadable(workdir, "evaluate, test images")
     diversity = workdir.read_json(workdir.evaluation / "diversity.json")

@@ -35,7 +35,7 @@ ADAMW_WEIGHT_DECAY = 0.01
 SGD_LEARNING_RATE = 0.1
 SGD_WEIGHT_DECAY = 5e-4
 
-LABELS = ("soft", "hard")
+LABELS = ("soft", "hard", "stored")
 OPTIMIZERS = ("adamw", "sgd")
 
 
@@ -44,7 +44,8 @@ class Protocol:
     """Everything that decides how one student is trained; all of it enters its fingerprint.
 
     Attributes:
-      labels: "soft" (the teacher's, of every mixed batch) or "hard" (the classes, mixed alike).
+      labels: "soft" (the teacher's, of every mixed batch), "hard" (the classes, mixed alike) or
+        "stored" (the teacher's of views that were drawn and labelled before).
       epochs: passes over the set.
       batch_size: images of a step.
       optimizer: "adamw" or "sgd".
@@ -152,6 +153,17 @@ def check(options: Any) -> None:
     for labels in options.labels:
         if labels not in LABELS:
             raise InputError(f"evaluate.labels: {labels!r}; expected some of {', '.join(LABELS)}")
+    if "stored" in options.labels:
+        if options.augment and options.mixup:
+            raise InputError(
+                f"evaluate.mixup {options.mixup} with 'stored' in evaluate.labels: expected 0, for "
+                "stored views are mixed by CutMix or not at all"
+            )
+        if "distilled" not in options.sets:
+            raise InputError(
+                f"evaluate.labels 'stored' with evaluate.sets {tuple(options.sets)}: expected "
+                "'distilled' among them, the one set whose labels are stored"
+            )
     for name, words in (
         ("optimizer", OPTIMIZERS),
         ("batch_norm", data_parallel.BATCH_NORMS),
@@ -211,18 +223,19 @@ def read_protocol(
         double_bn_update=options.double_bn_update,
         batch_norm=options.batch_norm,
         compute_dtype=options.compute_dtype,
-        views=_views(options) if options.augment else None,
+        views=_views(options, labels) if options.augment else None,
         mean=mean,
         std=std,
         eval_every=options.eval_every,
     )
 
 
-def _views(options: Any) -> StudentViews:
+def _views(options: Any, labels: str) -> StudentViews:
+    replayed = labels == "stored"  # by any loader, which RandAugment is not
     return StudentViews(
-        randaugment_magnitude=options.randaugment_magnitude,
-        randaugment_ops=options.randaugment_ops,
-        randaugment_std=options.randaugment_std,
+        randaugment_magnitude=0.0 if replayed else options.randaugment_magnitude,
+        randaugment_ops=0 if replayed else options.randaugment_ops,
+        randaugment_std=0.0 if replayed else options.randaugment_std,
         min_scale=options.min_scale,
         flip_probability=options.flip,
         cutmix=options.cutmix,

@@ -1,4 +1,4 @@
-"""Students trained from scratch on a small set with soft or hard labels, and tested."""
+"""Students trained from scratch on a small set with soft, hard or stored labels, and tested."""
 
 import dataclasses
 import functools
@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Float, Int, Key, UInt8
 
 from delt_jax.core import data_parallel, programs, training
+from delt_jax.core.augment.stored_views import StoredLabels, cut_out
 from delt_jax.core.augment.views import Statistics
 from delt_jax.errors import InputError
+from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models import registry
 from delt_jax.models.network import Network
 from delt_jax.runtime.checkpoint import Checkpointer
@@ -62,15 +64,23 @@ class Trained:
 
 
 class LabelledImages(NamedTuple):
-    """A set on the host; the labels are not wanted where a teacher labels."""
+    """A set on the host; the labels are not wanted where a teacher labels or has labelled.
+
+    `stored` is what it said of the views of an epoch.
+    """
 
     images: UInt8[np.ndarray, "n s s 3"]
     labels: Int[np.ndarray, " n"] | None = None
+    stored: StoredLabels | None = None
 
     def at(self, chosen: Int[np.ndarray, " b"]) -> "LabelledImages":
-        """The images at these positions."""
+        """The images at these positions; after them those that stored views paste into them."""
+        stored = None
+        if self.stored is not None:
+            chosen, views = cut_out(self.stored.views, chosen)
+            stored = StoredLabels(views, self.stored.logits[chosen])
         labels = None if self.labels is None else self.labels[chosen]
-        return LabelledImages(self.images[chosen], labels)
+        return LabelledImages(self.images[chosen], labels, stored)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,25 +91,30 @@ class _Seeds:
       seeds: of each.
       offsets: where each one's set begins in the pool.
       size: of each set.
+      stored: labels of the one set that they share; they decide its order, too.
     """
 
     seeds: Sequence[int]
     offsets: Sequence[int]
     size: int
+    stored: LabelFiles | None = None
 
     def keys(self, epoch: int) -> Key[jax.Array, "*seeds"]:
-        """Of an epoch's views and mixes."""
+        """Of an epoch's views and mixes, and of dropout."""
         keys = [jax.random.fold_in(stream(seed, "student", "views"), epoch) for seed in self.seeds]
         return keys[0] if len(keys) == 1 else jnp.stack(keys)
 
-    def order(self, epoch: int) -> Int[np.ndarray, "*seeds n"]:
-        """Of an epoch's images, as positions in the pool."""
+    def shown(self, epoch: int) -> tuple[Int[np.ndarray, "*seeds n"], StoredLabels | None]:
+        """The order of an epoch's images, as positions in the pool; what is stored of them."""
+        if self.stored is not None:
+            order, labels = self.stored.read(epoch)
+            return (order if len(self.seeds) == 1 else np.stack([order] * len(self.seeds))), labels
         orders = [
             offset
             + np.asarray(jax.random.permutation(stream(seed, "student", "order", epoch), self.size))
             for seed, offset in zip(self.seeds, self.offsets, strict=True)
         ]
-        return orders[0] if len(orders) == 1 else np.stack(orders)
+        return (orders[0] if len(orders) == 1 else np.stack(orders)), None
 
 
 class StudentTrainer:
@@ -110,7 +125,7 @@ class StudentTrainer:
     Args:
       student: architecture.
       teacher: the labeller, which always sees images normalised with its own statistics; it does
-        not label where the protocol says hard labels.
+        not label where the protocol says hard or stored labels.
       protocol: how to train.
       image_size: side of the images in pixels.
     """
@@ -193,6 +208,7 @@ class StudentTrainer:
         checkpoints: pathlib.Path,
         on_epoch: Callable[[int, Any, Any], Any] = lambda epoch, losses, top1: None,
         scope: Scope | None = None,
+        stored: LabelFiles | None = None,
     ) -> list[Trained]:
         """Trains students of several seeds in one program: to rounding, those of `train`.
 
@@ -204,6 +220,8 @@ class StudentTrainer:
           on_epoch: called after each epoch with its number (from 0), the mean loss of each student,
             and their top-1 in percent (NaN where not tested).
           scope: see `test`.
+          stored: the set's labels, where the protocol says so; all students then share order, views
+            and mixes.
 
         Returns:
           The students, in the order of the seeds; `Curve.seconds` are shared out among them.
@@ -213,7 +231,7 @@ class StudentTrainer:
         """
         protocol, count = self.protocol, len(seeds)
         data, offsets = _joined(sets, with_labels=protocol.labels == "hard")
-        runs = _Seeds(seeds, offsets, len(sets[0].images))
+        runs = _Seeds(seeds, offsets, len(sets[0].images), stored)
         state = data_parallel.replicate(self._fresh_state(seeds), self._mesh)
         pool = None
         if data.images.nbytes <= POOL_BYTES:
@@ -274,8 +292,7 @@ class StudentTrainer:
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
     def _on_device(self, data: LabelledImages) -> programs.Pool:
-        pool = programs.Pool(*(None if part is None else jnp.asarray(part) for part in data))  # type: ignore[arg-type]
-        return data_parallel.replicate(pool, self._mesh)
+        return data_parallel.replicate(programs.Pool(*jax.tree.map(jnp.asarray, data)), self._mesh)
 
     def _train_epoch(
         self,
@@ -288,8 +305,14 @@ class StudentTrainer:
         """One pass in a new order, the ragged last batch included; returns the mean losses."""
         program = self._programs(len(runs.seeds) > 1)
         key = runs.keys(epoch)
+        order, stored = runs.shown(epoch)
+        if pool is None:
+            data = data._replace(stored=stored)
+        elif stored is not None:
+            stored = data_parallel.replicate(jax.tree.map(jnp.asarray, stored), self._mesh)
+            pool = pool._replace(stored=stored)
         done = []
-        for chosen, steps in self._calls(pool, data, runs.order(epoch), epoch):
+        for chosen, steps in self._calls(pool, data, order, epoch):
             state, losses = program(state, chosen, steps, key, self._statistics, self._labeller)
             done.append((losses, steps.count, steps.order.shape[-1]))
         losses = np.concatenate([np.asarray(losses)[:count] for losses, count, _ in done])

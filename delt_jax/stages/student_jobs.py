@@ -11,6 +11,7 @@ import numpy as np
 
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
+from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.metrics import MetricsLog
@@ -75,6 +76,7 @@ class _Pending:
 
     job: Job
     set: TrainingSet
+    stored: LabelFiles | None
     identity: str
 
 
@@ -162,11 +164,15 @@ class StudentJobs:
             at_once=config.evaluate.seeds_at_once,
         )
 
-    def run(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    def run(self, jobs: Sequence[Job], stored: LabelFiles | None = None) -> list[dict[str, Any]]:
         """Trains those without a result; students that differ by the seed may train together.
 
         Hosts share the jobs: each trains students of its own, which follow one another in `jobs`,
         on all of its devices, so none waits for the others before the end.
+
+        Args:
+          jobs: of this run.
+          stored: what students of stored labels learn.
 
         Returns:
           The record of each job, of this run or an earlier one.
@@ -183,7 +189,7 @@ class StudentJobs:
         trainer = None
         with Progress(epochs, self._stage, "epochs") as bar:
             for (student, protocol, *_), group in groups.items():
-                pending = [one for one in map(self._pending, group) if one is not None]
+                pending = [one for one in (self._pending(job, stored) for job in group) if one]
                 bar.advance(protocol.epochs * (len(group) - len(pending)))
                 if not pending:
                     continue
@@ -197,7 +203,7 @@ class StudentJobs:
         crew.wait(f"{self._stage} students")
         return [self._workdir.read_json(job.path(self._folder)) for job in jobs]
 
-    def _pending(self, job: Job) -> _Pending | None:
+    def _pending(self, job: Job, stored: LabelFiles | None) -> _Pending | None:
         """What a job needs to be done; None where its file is there, made from the same inputs."""
         chosen, test_labels = self.sets[job.set](job.seed), self.test.labels
         decisive = {
@@ -208,6 +214,9 @@ class StudentJobs:
             "teacher": self._teacher_hash,
             "data": self._data,
         }
+        labels = stored if job.protocol.labels == "stored" else None
+        if labels is not None:
+            decisive["stored_labels"] = labels.fingerprint
         if job.scope is not None:  # whose classes the labels tell
             chosen = self._within(chosen, job.scope)
             test_labels = test_labels[job.scope.positions(test_labels)]
@@ -216,7 +225,7 @@ class StudentJobs:
         path = job.path(self._folder)
         if path.exists() and self._workdir.read_json(path).get("fingerprint") == identity:
             return None
-        return _Pending(job, chosen, identity)
+        return _Pending(job, chosen, labels, identity)
 
     def _seeds_at_once(self, trainer: StudentTrainer, pending: list[_Pending]) -> int:
         images = pending[0].set.images
@@ -241,6 +250,7 @@ class StudentJobs:
             self._folder / f".{stems[0]}.{together[:12]}",
             self._reporter(jobs, bar),
             jobs[0].scope,
+            pending[0].stored,
         )
         for one, student in zip(pending, trained, strict=True):
             record = _as_record(student, one.job, len(one.set.images))

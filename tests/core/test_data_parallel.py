@@ -11,6 +11,7 @@ from flax import linen as nn
 from tiny_network import images_of
 
 from delt_jax.core import data_parallel, programs, training
+from delt_jax.core.augment.stored_views import StoredLabels, draw_epoch
 from delt_jax.core.augment.views import Statistics, StudentViews, TeacherViews, student_views
 from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.runtime.mesh import device_mesh
@@ -86,9 +87,37 @@ def test_four_devices_give_a_student_the_numbers_of_one(x64, batch, at_once):
     assert losses[0] > 0
 
 
+def test_four_devices_store_and_learn_the_labels_of_one(x64):
+    module, variables = network()
+    statistics, plain = Statistics.of(*STATISTICS), StudentViews(randaugment_ops=0)
+    order, views = draw_epoch(jax.random.key(2), 12, 8, 6, plain)
+    found = []
+    for mesh in (None, mesh_of()):
+        constants = data_parallel.replicate((images_of(12), views), mesh)
+        labeller = data_parallel.replicate(programs.Labeller(variables, statistics), mesh)
+        label = programs.labelling_program(module.apply, mesh=mesh)
+        logits = label(*constants, jnp.arange(12), labeller)
+        assert logits.dtype == jnp.float16
+        program = programs.student_program(module.apply, None, OPTIMIZER, None, mesh=mesh)
+        pool = programs.Pool(images_of(12), None, StoredLabels(views, logits))
+        state = training.create_state(OPTIMIZER, network(seed=1)[1])
+        steps = programs.Steps.of([order[:6], order[6:]], 0, [0.02, 0.01], at_once=2)
+        arguments = (state, pool, steps, jax.random.key(0), statistics, None)
+        trained = program(*data_parallel.replicate(jax.tree.map(jnp.copy, arguments), mesh))
+        found.append((logits.astype(float), trained))
+    assert_close(found[1][0], found[0][0], 2e-3)  # float16
+    assert_close(found[1][1], found[0][1], 1e-9)
+    assert found[0][1][1][0] > 0
+
+
 @pytest.mark.parametrize(
     ("arrangement", "labels"),
-    [("one device", "soft"), ("synchronised", "hard"), ("per_device", "soft")],
+    [
+        ("one device", "soft"),
+        ("synchronised", "hard"),
+        ("per_device", "soft"),
+        ("synchronised", "stored"),
+    ],
 )
 def test_students_of_several_seeds_train_as_each_alone(x64, labels, arrangement):
     mesh = None if arrangement == "one device" else mesh_of()
@@ -96,6 +125,10 @@ def test_students_of_several_seeds_train_as_each_alone(x64, labels, arrangement)
     module, variables = network()
     statistics = Statistics.of(*STATISTICS)
     pool = programs.Pool(images_of(24), np.arange(24) % 3)  # two sets of 12, one after the other
+    if labels == "stored":
+        _, views = draw_epoch(jax.random.key(2), 24, 8, 6, StudentViews(randaugment_ops=0))
+        logits = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float16)
+        pool = pool._replace(labels=None, stored=StoredLabels(views, jnp.asarray(logits)))
     labeller = programs.Labeller(variables, statistics) if labels == "soft" else None
     states = [
         training.create_state(OPTIMIZER, network(seed=seed)[1], averaged=True) for seed in (1, 2)

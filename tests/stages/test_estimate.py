@@ -142,6 +142,10 @@ def test_disk_of_imagenet_at_ipc_50():
         "teacher/": 47e6,
         "ranking.csv": 1_281_167 * 64,
     }
+    config.evaluate.labels = ("soft", "stored")
+    labels = estimate.disk(config, plan, 224, SPLIT_SIZES["imagenet1k"], 47e6)[-3]
+    assert labels.what == "labels/: 50,000 images x 300 epochs"
+    assert labels.size == 50_000 * 300 * (2 * 1000 + 25)  # 30.4 GB
 
 
 def test_the_machines_are_those_of_their_vendors():
@@ -151,3 +155,19 @@ def test_the_machines_are_those_of_their_vendors():
     assert table["one H200 SXM"].peak("float32") == 494.5e12
     assert all(machine.source.startswith("https://") for machine in MACHINES)
     assert all(machine.devices % machine.hosts == 0 for machine in MACHINES)
+
+
+def test_stored_labels_are_the_teachers_work_once():
+    online = imagenet_tasks()
+    stored = imagenet_tasks(**{"evaluate.labels": ("stored",)})
+    (made,) = (task for task in stored if task.what.endswith("stored"))
+    (usual, trained) = (
+        next(task for task in tasks if task.stage == "evaluate" and "trained" in task.what)
+        for tasks in (online, stored)
+    )
+    assert (made.stage, made.split) == ("relabel", "first host")
+    seeds, sets = 3, 3
+    assert (usual.pieces, trained.pieces) == (seeds * sets, seeds)
+    # Training is three forward passes of a student (the teacher's network here), labelling one.
+    assert made.flops == pytest.approx(usual.flops / (4 * seeds * sets))
+    assert trained.flops == pytest.approx(3 * seeds * made.flops)

@@ -397,8 +397,19 @@ def test_hard_labels_stand_beside_soft_ones(tmp_path):
     assert "Top-1 accuracy, %, soft labels" in text
     assert "Top-1 accuracy, %, hard labels" in text
     assert "18.0 ± 0.5" in text
-    assert "soft labels or with hard ones" in text
+    assert "soft labels or with hard labels, the classes" in text
     assert "conv3, hard labels" in report.summary_table(result.results)
+
+
+def test_stored_labels_stand_beside_the_others(tmp_path):
+    result = report.run(*fabricate(tmp_path, labels=("soft", "hard", "stored")))
+    stored = result.results["stored_labels"]["conv3"]["distilled"]
+    assert stored.keys() == result.results["students"]["conv3"]["distilled"].keys()
+    text = " ".join(Page(result.report_html.read_text(encoding="utf-8")).text.split())
+    for kind in ("soft", "hard", "stored"):
+        assert f"Top-1 accuracy, %, {kind} labels" in text
+    assert "conv3, stored labels" in text
+    assert "conv3, stored labels" in report.summary_table(result.results)
 
 
 def test_hard_labels_alone(tmp_path):

@@ -12,12 +12,15 @@ from jaxtyping import Array, Float, Int, Key
 
 
 class Patch(NamedTuple):
-    """A rectangle of pixels `[top, bottom) x [left, right)`; int scalars, shared by the batch."""
+    """A rectangle of pixels `[top, bottom) x [left, right)`.
 
-    top: Int[Array, ""]
-    left: Int[Array, ""]
-    bottom: Int[Array, ""]
-    right: Int[Array, ""]
+    Every field is an int array `[]` (shared by a batch) or `[b]`.
+    """
+
+    top: Int[Array, "..."]
+    left: Int[Array, "..."]
+    bottom: Int[Array, "..."]
+    right: Int[Array, "..."]
 
 
 class MixUp(NamedTuple):
@@ -131,12 +134,29 @@ def cutmix(
     Returns:
       The mixed images.
     """
+    return paste(images, images[permutation], patch)
+
+
+def paste(
+    images: Float[Array, "b h w c"], others: Float[Array, "b h w c"], patch: Patch
+) -> Float[Array, "b h w c"]:
+    """Replaces a patch of each image by the same pixels of its partner.
+
+    Args:
+      images: that receive.
+      others: partner of each.
+      patch: int scalars, or `[b]` where each image has a patch of its own.
+
+    Returns:
+      The mixed images.
+    """
     _, height, width, _ = images.shape
     rows, columns = jnp.arange(height), jnp.arange(width)
-    inside = ((rows >= patch.top) & (rows < patch.bottom))[:, None] & (
-        (columns >= patch.left) & (columns < patch.right)
-    )[None, :]  # [h, w]
-    return jnp.where(inside[None, :, :, None], images[permutation], images)
+    top, left, bottom, right = (jnp.reshape(edge, (-1, 1)) for edge in patch)  # [1 or b, 1]
+    inside_rows = (rows[None] >= top) & (rows[None] < bottom)
+    inside_columns = (columns[None] >= left) & (columns[None] < right)
+    inside = inside_rows[:, :, None, None] & inside_columns[:, None, :, None]
+    return jnp.where(inside, others, images)
 
 
 def draw_mixup(key: Key[Array, ""], batch: int, alpha: float = 1.0) -> MixUp:

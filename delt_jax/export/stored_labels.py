@@ -1,0 +1,100 @@
+"""Stored soft labels: labels/epoch_0000.safetensors and so on, a file for each epoch.
+
+A file holds
+
+    order     [n]     int32    in which the images, numbered by class, then rank, are shown
+    crops     [n, 4]  int16    top, left, height, width; row i of this and the others is of image i
+    flips     [n]     uint8    1: left and right exchanged after the crop is resized
+    partners  [n]     int32    the image whose own view is pasted into this one
+    patches   [n, 4]  int16    top, left, bottom, right of what is pasted; empty: nothing is
+    logits    [n, k]  float16  the teacher's of the mixed image, at temperature 1
+
+and as its metadata the schema, the epoch and the fingerprint of all that decides the labels.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Int
+
+from delt_jax.core.augment.stored_views import StoredLabels, StoredViews
+from delt_jax.errors import InputError
+from delt_jax.runtime.workdir import write_atomically
+
+SCHEMA = "delt_jax/stored_labels/1"
+VIEW_BYTES = 4 + 4 * 2 + 1 + 4 + 4 * 2  # of an image: all but its logits
+LOGIT_BYTES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelFiles:
+    """The files of one set's stored labels.
+
+    Attributes:
+      folder: that they lie in.
+      epochs: how many there are, or are to be.
+      fingerprint: of all that decides them.
+    """
+
+    folder: pathlib.Path
+    epochs: int
+    fingerprint: str
+
+    def path(self, epoch: int) -> pathlib.Path:
+        """The file of an epoch, from 0."""
+        return self.folder / f"epoch_{epoch:04d}.safetensors"
+
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(self.path(epoch).stat().st_size for epoch in range(self.epochs))
+
+    def write(self, epoch: int, order: Int[np.ndarray, " n"], labels: StoredLabels) -> None:
+        """Writes an epoch, whole or not at all."""
+        tensors = {"order": order, **labels.views._asdict(), "logits": labels.logits}
+        data = safetensors.numpy.save(
+            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
+            self._metadata(epoch),
+        )
+        write_atomically(self.path(epoch), data)
+
+    def holds(self, epoch: int) -> bool:
+        """Whether the epoch is there, made from the same inputs, and can be read."""
+        try:
+            with safetensors.safe_open(self.path(epoch), "np") as file:
+                return file.metadata() == self._metadata(epoch)
+        except (OSError, safetensors.SafetensorError):
+            return False
+
+    def read(self, epoch: int) -> tuple[Int[np.ndarray, " n"], StoredLabels]:
+        """The order of an epoch, and its labels.
+
+        Raises:
+          InputError: where the file is missing, damaged, or made from other inputs.
+        """
+        path = self.path(epoch)
+        try:
+            with safetensors.safe_open(path, "np") as file:
+                metadata = file.metadata()
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, safetensors.SafetensorError) as error:
+            raise InputError(
+                f"{path}: cannot be read ({error}); expected what --stages=relabel writes"
+            ) from None
+        if metadata != self._metadata(epoch):
+            raise InputError(
+                f"{path}: stored labels of another set, teacher or options; expected those that "
+                "--stages=relabel writes now"
+            )
+        views = StoredViews(*(found[name] for name in StoredViews._fields))
+        return found["order"], StoredLabels(views, found["logits"])
+
+    def _metadata(self, epoch: int) -> dict[str, str]:
+        return {"schema": SCHEMA, "epoch": str(epoch), "fingerprint": self.fingerprint}
+
+
+def stored_bytes(epochs: int, images: int, classes: int) -> int:
+    """Bytes of all files, their headers left out."""
+    return epochs * images * (VIEW_BYTES + LOGIT_BYTES * classes)

@@ -1,0 +1,143 @@
+"""Labels that are made before a student trains: what decides them, and how they are made."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from delt_jax.core import data_parallel, programs
+from delt_jax.core.augment.stored_views import StoredLabels, StoredViews, cut_out, draw_epoch
+from delt_jax.core.augment.views import Statistics
+from delt_jax.data.specs import DatasetSpec
+from delt_jax.errors import InputError
+from delt_jax.export.stored_labels import SCHEMA, LabelFiles
+from delt_jax.models.network import Network
+from delt_jax.runtime import hosts
+from delt_jax.runtime.mesh import device_mesh
+from delt_jax.runtime.progress import Progress
+from delt_jax.runtime.streams import stream
+from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.cropped_images import CPU_TEST_BATCH_SIZE, TEST_BATCH_SIZE
+from delt_jax.stages.fingerprint import fingerprint
+from delt_jax.stages.protocol import Protocol, read_protocol
+from delt_jax.stages.student import POOL_BYTES
+
+
+def plan_labels(
+    config: Any,
+    workdir: WorkDir,
+    spec: DatasetSpec,
+    teacher: Network,
+    images: UInt8[np.ndarray, "n s s 3"],
+) -> tuple[LabelFiles, Protocol]:
+    """The files of the stored labels that a config asks for, there or not.
+
+    Args:
+      config: reads `seed`, `ipc` and `evaluate`.
+      workdir: reads the teacher's card.
+      spec: the data set.
+      teacher: the labeller; batches are those of a student of its architecture.
+      images: the distilled ones.
+
+    Returns:
+      The files, and the protocol whose epochs, batches and views they hold.
+    """
+    protocol = read_protocol(config, teacher.arch, spec, teacher, "stored")
+    decisive = {
+        "schema": SCHEMA,
+        "seed": config.seed,
+        "batch_size": protocol.batch_size,
+        "views": protocol.views and dataclasses.asdict(protocol.views),
+        "compute_dtype": protocol.compute_dtype,
+        "teacher": workdir.read_json(workdir.teacher / "card.json")["sha256"],
+        "statistics": [list(map(float, part)) for part in (teacher.mean, teacher.std)],
+    }
+    identity = fingerprint(decisive, images)
+    return LabelFiles(workdir.labels, protocol.epochs, identity), protocol
+
+
+def make_labels(
+    files: LabelFiles,
+    protocol: Protocol,
+    seed: int,
+    teacher: Network,
+    images: UInt8[np.ndarray, "n s s 3"],
+) -> None:
+    """Writes the epochs that are not there; the devices of this process share every batch.
+
+    Args:
+      files: to write; with
+      protocol: from `plan_labels`.
+      seed: of the run: order, views and mixes are the same for all students.
+      teacher: the labeller.
+      images: the distilled ones.
+
+    Raises:
+      InputError: where a logit is not finite in float16.
+    """
+    mesh = device_mesh(data_parallel.IMAGES)
+    program = programs.labelling_program(
+        teacher.module.apply,
+        compute_dtype=programs.compute_dtype(protocol.compute_dtype),
+        mesh=mesh,
+    )
+    labeller = data_parallel.replicate(
+        programs.Labeller(teacher.variables, Statistics.of(teacher.mean, teacher.std)), mesh
+    )
+    pool = None
+    if images.nbytes <= POOL_BYTES:
+        pool = data_parallel.replicate(jnp.asarray(images), mesh)
+    draw = jax.jit(
+        functools.partial(
+            draw_epoch,
+            count=len(images),
+            size=images.shape[1],
+            batch_size=protocol.batch_size,
+            views=protocol.views,
+        )
+    )
+    batch_size = CPU_TEST_BATCH_SIZE if jax.default_backend() == "cpu" else TEST_BATCH_SIZE
+    batch_size = min(batch_size, len(images))
+
+    def logits_of(views: StoredViews) -> np.ndarray:
+        found = []
+        for place in range(0, len(images), batch_size):
+            # The last batch is filled up, so that it does not cost a second compilation.
+            chosen = np.minimum(np.arange(place, place + batch_size), len(images) - 1)
+            if pool is None:
+                rows, part = cut_out(views, chosen)
+                chosen = np.arange(batch_size)
+                found.append(program(images[rows], part, chosen, labeller))
+            else:
+                found.append(program(pool, views, chosen, labeller))
+        return np.concatenate([np.asarray(part) for part in found])[: len(images)]
+
+    missing = [epoch for epoch in range(files.epochs) if not files.holds(epoch)]
+    with Progress(files.epochs, "relabel", "epochs", files.epochs - len(missing)) as bar:
+        for epoch in missing:
+            order, views = jax.device_get(draw(stream(seed, "labels", epoch)))
+            logits = logits_of(views)
+            if not np.isfinite(logits).all():
+                raise InputError(
+                    f"teacher {teacher.arch}: a logit of a distilled image is not finite in "
+                    "float16; expected a teacher of finite weights, whose statistics are its own"
+                )
+            files.write(epoch, order, StoredLabels(views, logits))  # type: ignore[arg-type]
+            bar.advance()
+
+
+def check_labels(files: LabelFiles) -> None:
+    """Raises `InputError` where an epoch's labels are missing, damaged or of other inputs."""
+
+    def missing() -> list[int]:
+        return [epoch for epoch in range(files.epochs) if not files.holds(epoch)]
+
+    if hosts.current().is_first:
+        for epoch in missing():
+            files.read(epoch)  # says what is wrong with it
+    else:  # which may not see yet what the first host wrote a moment ago
+        hosts.seen(missing, lambda found: not found, f"{files.folder}, {files.epochs} epochs")
