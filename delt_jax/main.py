@@ -2,20 +2,19 @@
 
 import os
 import pathlib
-import sys
 
 # TensorFlow may be installed for preparing data sets; JAX alone uses the devices.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from delt_jax import pipeline
-from delt_jax.errors import InputError, Interrupted
+from delt_jax.errors import InputError
 from delt_jax.report.summary import closing
 from delt_jax.runtime import hosts
-from delt_jax.runtime.command_line import import_from_here, parse_flags
+from delt_jax.runtime.command_line import import_from_here, parse_flags, run_program
 from delt_jax.runtime.workdir import WorkDir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :arguments.")
@@ -58,20 +57,9 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point: a mistake of the user's ends in one line, not a traceback."""
-    logging.set_verbosity(logging.WARNING)
     import_from_here()
     try:
-        app.run(main, flags_parser=parse_flags)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        hosts.current().leave(str(error))
-        sys.exit(2)
-    except Interrupted as error:
-        print(f"interrupted: {error}", file=sys.stderr)
-        sys.exit(75)
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        run_program(main, parse_flags, on_mistake=lambda message: hosts.current().leave(message))
     finally:
         hosts.current().leave("it says why itself")  # where it has not left already
 

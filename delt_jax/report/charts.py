@@ -120,6 +120,29 @@ class Pace:
     share: float  # of the slowest round, in percent
 
 
+def top1_dot(name: str, summary: dict[str, Any], scale: Axis, paper: float | None = None) -> Dot:
+    """The seeds of one student and set, their mean and deviation, on an axis of percent.
+
+    Args:
+      name: of the set, or of what else the row stands for.
+      summary: `top1_mean`, `top1_std`, `n` and `seeds`, as in results.json.
+      scale: the axis.
+      paper: the paper's number.
+    """
+    mean, std = summary["top1_mean"], summary["top1_std"]
+    return Dot(
+        set=name,
+        x=scale.at(mean),
+        low=None if std is None else scale.at(mean - std),
+        high=None if std is None else scale.at(mean + std),
+        values=tuple(scale.at(seed["top1"]) for seed in summary["seeds"].values()),
+        mean=mean,
+        std=std,
+        n=summary["n"],
+        paper=None if paper is None else scale.at(paper),
+    )
+
+
 def accuracy_plot(students: dict[str, Any], teacher_top1: float | None) -> DotPlot | None:
     """Accuracies of every student and set, with the seeds behind each mean."""
     values, groups = [], []
@@ -133,11 +156,7 @@ def accuracy_plot(students: dict[str, Any], teacher_top1: float | None) -> DotPl
     for name, sets in students.items():
         dots = []
         for chosen, summary in sets.items():
-            mean, std = summary["top1_mean"], summary["top1_std"]
-            seeds = tuple(scale.at(s["top1"]) for s in summary["seeds"].values())
-            low = None if std is None else scale.at(mean - std)
-            high = None if std is None else scale.at(mean + std)
-            dots.append(Dot(chosen, scale.at(mean), low, high, seeds, mean, std, summary["n"]))
+            dots.append(top1_dot(chosen, summary, scale))
         groups.append(DotGroup(name, tuple(dots)))
     reference = None
     if teacher_top1 is not None and scale.low <= teacher_top1 <= scale.high:

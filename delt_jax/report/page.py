@@ -79,14 +79,12 @@ def render(
             paces=charts.paces(record.schedule),
             config_json=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True),
             recipe=config_value(record.teacher, "recipe", {}),
-            written=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            confidence=CONFIDENCE,
         )
     )
 
 
 def environment() -> jinja2.Environment:
-    """The templates, with the filters that they use."""
+    """The templates, with the filters that they use and what every page says."""
     loader = jinja2.PackageLoader("delt_jax.report")
     environment = jinja2.Environment(
         loader=loader,
@@ -108,9 +106,13 @@ def environment() -> jinja2.Environment:
         "sig": wording.significant,
         "signed": wording.signed,
     }
-    environment.globals["inline"] = lambda name: markupsafe.Markup(
-        loader.get_source(environment, name)[0]  # our own style sheet and script
-    )
+    environment.globals |= {
+        "inline": lambda name: markupsafe.Markup(
+            loader.get_source(environment, name)[0]  # our own style sheet and script
+        ),
+        "confidence": CONFIDENCE,
+        "written": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
     return environment
 
 

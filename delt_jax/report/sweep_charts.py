@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from delt_jax.report.axes import Axis, axis
-from delt_jax.report.charts import Dot, DotGroup, DotPlot, padded_axis
+from delt_jax.report.charts import Dot, DotGroup, DotPlot, padded_axis, top1_dot
 from delt_jax.report.sweep_table import table_rows
 
 COST_HEIGHT = 260  # px of the figure of top-1 over image-iterations
@@ -48,18 +48,8 @@ def top1_plot(sweep: dict[str, Any]) -> DotPlot | None:
     scale = padded_axis(values, floor=0.0, ceiling=100.0)
     groups: dict[str, list[Dot]] = {}
     for point, row in measured:
-        mean, std = row["top1_mean"], row["top1_std"]
-        dot = Dot(
-            set=point["name"],
-            x=scale.at(mean),
-            low=None if std is None else scale.at(mean - std),
-            high=None if std is None else scale.at(mean + std),
-            values=tuple(scale.at(seed["top1"]) for seed in row["seeds"].values()),
-            mean=mean,
-            std=std,
-            n=row["n"],
-            paper=scale.at(row["paper"]["top1"]) if row["paper"] else None,
-        )
+        paper = row["paper"]["top1"] if row["paper"] else None
+        dot = top1_dot(point["name"], row, scale, paper)
         groups.setdefault(row["student"], []).append(dot)
     return DotPlot(scale, tuple(DotGroup(n, tuple(dots)) for n, dots in groups.items()), None)
 

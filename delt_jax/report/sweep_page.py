@@ -1,7 +1,6 @@
 """report.html of a sweep: one file that needs no network; each run's own report is a link away."""
 
 import dataclasses
-import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,6 @@ import delt_jax
 from delt_jax.report import charts, orderings, sweep_charts
 from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import LOSSLESS_SIDE
-from delt_jax.report.intervals import CONFIDENCE
 from delt_jax.report.page import environment
 from delt_jax.report.sweep_table import continual_rows, several_students, table_rows
 
@@ -56,9 +54,7 @@ def render(sweep: dict[str, Any], strips: Mapping[str, Sequence[Thumbnail]]) -> 
             cost_height=sweep_charts.COST_HEIGHT,
             strips=strips,
             colours=join_round_colours(2),
-            confidence=CONFIDENCE,
             version=delt_jax.__version__,
-            written=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )
 

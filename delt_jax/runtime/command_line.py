@@ -1,13 +1,43 @@
-"""Flags and configs as a command line gives them; a mistake there is one line."""
+"""Flags and configs as a command line gives them, and programs run by it; a mistake is one line."""
 
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from absl import flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, Interrupted
+
+MISTAKE, INTERRUPTED, CTRL_C = 2, 75, 130  # exit statuses; 75 is EX_TEMPFAIL: try it again
+
+
+def run_program(
+    main: Callable[[list[str]], Any],
+    parse: Callable[[Sequence[str]], list[str]],
+    on_mistake: Callable[[str], Any] = lambda message: None,
+) -> None:
+    """Runs `main` with the words that `parse` leaves of the command line, and exits.
+
+    Args:
+      main: returns the exit status, or None for 0.
+      parse: see `parse_flags`.
+      on_mistake: called with the text of an `InputError`, after it has been printed.
+    """
+    logging.set_verbosity(logging.WARNING)
+    try:
+        app.run(main, flags_parser=parse)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        on_mistake(str(error))
+        sys.exit(MISTAKE)
+    except Interrupted as error:
+        print(f"interrupted: {error}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(CTRL_C)
 
 
 def method_as_argument(argv: Sequence[str]) -> list[str]:

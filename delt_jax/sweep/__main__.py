@@ -7,11 +7,12 @@ import pathlib
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags
 
 from delt_jax.errors import InputError
-from delt_jax.runtime.command_line import parse_flags
+from delt_jax.runtime.command_line import parse_flags, run_program
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.sweep.collection import collect
 from delt_jax.sweep.planning import Step, load_sweep, plan
@@ -27,7 +28,7 @@ flags.mark_flags_as_required(["sweep", "workdir"])
 _passed_on: list[str] = []  # --config.a.b=value
 
 
-def parse(argv: list[str]) -> list[str]:
+def parse(argv: Sequence[str]) -> list[str]:
     """Flags of the sweep; those of configs are set aside for the points."""
     _passed_on[:] = [argument for argument in argv if argument.startswith("--config.")]
     for argument in _passed_on:
@@ -74,16 +75,8 @@ def _chosen(steps: list[Step], number: int | None) -> list[Step]:
 
 def run() -> None:
     """Entry point: a mistake of the user's ends in one line, not a traceback."""
-    logging.set_verbosity(logging.WARNING)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        app.run(main, flags_parser=parse)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    run_program(main, parse)
 
 
 if __name__ == "__main__":
