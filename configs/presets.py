@@ -95,6 +95,7 @@ METHODS = {
     function.__name__: function
     for function in (delt, early_only, cda, sre2l, rded, selected, random)
 }
+WITHOUT_SYNTHESIS = ("rded", "selected", "random")  # real images, or patches of them
 
 
 def choose(c: ml_collections.ConfigDict, method: str) -> None:

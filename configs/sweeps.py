@@ -14,14 +14,15 @@ Sweeps (arXiv 2411.19946):
     continual         classes arrive in steps, of which a method's images are the memory
 
 Arguments of all: `data` (a config's name), `ipc`; and `source`, `teacher`, `weights`, `statistics`, `published`, `smoke`, which go to the
-config. Where several values make sense they are joined by +: `ipc=10+50`. Of single sweeps: `methods` (methods, main), `lengths`
-(round_iterations, iterations), `modes` (selection), `students` (students), `steps` (continual).
+config. Where several values make sense they are joined by +: `ipc=10+50`. Of single sweeps: `methods` and `schedule` (methods, main,
+continual), `lengths` (round_iterations, iterations), `modes` (selection), `students` (students), `steps` (continual). `schedule=MI/RI`
+sets MI and RI of the methods that have a synthesis; titles say so.
 """
 
 import difflib
 import itertools
 
-from configs import base
+from configs import base, presets
 from delt_jax.errors import InputError
 from delt_jax.sweep.points import Claim, Paper, Point, Sweep
 
@@ -100,14 +101,14 @@ def get_sweep(arg=None):
 
 def methods(arg):
     """Every method on one data set, IPC and teacher."""
-    arg = _parse(arg, data="cifar10", ipc=10, methods="+".join(METHODS))
+    arg = _parse(arg, data="cifar10", ipc=10, schedule="", methods="+".join(METHODS))
     chosen = arg.methods.split("+")
     arch = _family(arg.data, arg.teacher)
     points = [
         Point(
             method,
             _config(arg, arg.data, arg.ipc, method),
-            {"evaluate.sets": ("distilled",)},  # the controls are points
+            {"evaluate.sets": ("distilled",), **_schedule(arg, method)},  # the controls are points
             _paper(arg, arg.data, arch, arg.ipc, method),
         )
         for method in chosen
@@ -132,6 +133,7 @@ def main(arg):
         data="cifar10+imagenette+tiny_imagenet+imagenet100+imagenet",
         ipc="",
         teacher="resnet18+resnet101+mobilenet_v2",
+        schedule="",
         methods="delt+rded",
     )
     points, claims = [], []
@@ -149,11 +151,13 @@ def main(arg):
                     name = f"{data}-ipc{ipc}-{arch}-{method}"
                     config = _config(arg, data, ipc, method, teacher=arch)
                     overrides = _main_overrides(arg, data, arch, ipc, method)
+                    overrides |= _schedule(arg, method)
                     cell.append(Point(name, config, overrides, paper))
                 points += cell
                 for other in cell[1:]:
                     claims += _top1_claims(cell[0], other)
-    return Sweep("main", "The paper's table 1", tuple(points), tuple(claims))
+    title = f"The paper's table 1{_shortened(arg)}"
+    return Sweep("main", title, tuple(points), tuple(claims))
 
 
 def round_iterations(arg):
@@ -286,11 +290,14 @@ def continual(arg):
     The public protocol: Tiny-ImageNet, IPC 100, five steps, the order of NumPy's seed 0. The paper has ImageNet-1K in
     ten steps (`data=imagenet,steps=10`), as a figure, some ten points above G-VBSM.
     """
-    arg = _parse(arg, data="tiny_imagenet", ipc=100, steps=5, methods="delt+rded+random")
+    arg = _parse(
+        arg, data="tiny_imagenet", ipc=100, steps=5, schedule="", methods="delt+rded+random"
+    )
     chosen = arg.methods.split("+")
     overrides = {"continual.steps": arg.steps, "evaluate.sets": ("distilled",)}
     points = [
-        Point(method, _config(arg, arg.data, arg.ipc, method), overrides) for method in chosen
+        Point(method, _config(arg, arg.data, arg.ipc, method), overrides | _schedule(arg, method))
+        for method in chosen
     ]
     claims = [
         Claim("delt", other, "top1", "the aim, here after the last step")
@@ -330,7 +337,24 @@ def _config(arg, data, ipc, method="", **more):
 
 
 def _title(arg, subject):
-    return f"{subject} on {arg.data}, {'smoke run' if arg.smoke else f'IPC {arg.ipc}'}"
+    size = "smoke run" if arg.smoke else f"IPC {arg.ipc}"
+    return f"{subject} on {arg.data}, {size}{_shortened(arg)}"
+
+
+def _schedule(arg, method):
+    """MI and RI as overrides of a method with a synthesis; nothing where the argument is not given."""
+    if not arg.schedule or method in presets.WITHOUT_SYNTHESIS:
+        return {}
+    numbers = arg.schedule.split("/")
+    if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
+        raise InputError(f"sweep argument schedule: got {arg.schedule!r}, expected MI/RI: 1000/125")
+    names = ("synthesis.iterations", "synthesis.round_iterations")
+    return dict(zip(names, map(int, numbers), strict=True))
+
+
+def _shortened(arg):
+    schedule = arg.get("schedule")
+    return f", MI/RI {schedule}" if schedule else ""
 
 
 def _has_stem(arch):
@@ -344,8 +368,8 @@ def _family(data, arch):
 
 
 def _paper(arg, data, family, ipc, method):
-    """Student -> the paper's number, of table 1 or of an ablation; empty where there is none, and for a smoke run."""
-    if arg.smoke:
+    """Student -> the paper's number, of table 1 or of an ablation; empty where there is none, and for other schedules."""
+    if arg.smoke or arg.get("schedule"):
         return {}
     cell = MAIN.get((data, family), {}).get(ipc)
     if cell and method in ("delt", "rded"):

@@ -98,7 +98,7 @@ def open_digits(split: str, image_size: int) -> ArraySource:
     """
     from sklearn.datasets import load_digits  # slow to import, and only this source needs it
 
-    ink, targets = load_digits(return_X_y=True)  # ink [1797, 64], from 0 to 16
+    ink, targets = map(np.asarray, load_digits(return_X_y=True))  # ink [1797, 64], from 0 to 16
     labels = targets.astype(np.int64)
     in_test = stratified_test_mask(labels, DIGITS_TEST_IMAGES, DIGITS_SPLIT_SEED)
     chosen = np.flatnonzero(in_test if split == "test" else ~in_test)

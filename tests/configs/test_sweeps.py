@@ -113,6 +113,25 @@ def test_students_of_other_architectures_are_one_run():
     assert step.config.evaluate.students == ("teacher", "conv3")
 
 
+def test_another_schedule_is_of_the_methods_with_a_synthesis_and_is_said():
+    argument = "methods,data=cifar10,ipc=50,methods=delt+cda+rded+random,schedule=1000/125"
+    sweep = sweeps.get_sweep(argument)
+    assert sweep.title == "Methods on cifar10, IPC 50, MI/RI 1000/125"
+    assert all(point.paper == {} for point in sweep.points)
+    found = {step.point.name: step.config.synthesis for step in planned(argument)}
+    assert [(s.iterations, s.round_iterations) for s in map(found.get, ("delt", "cda"))] == [
+        (1000, 125),
+        (1000, 125),
+    ]
+    assert found["rded"].iterations == found["random"].iterations == 0
+
+
+def test_methods_without_synthesis_are_those_of_no_iterations():
+    steps = planned("methods,data=cifar10")
+    real = [step.point.name for step in steps if not step.config.synthesis.iterations]
+    assert tuple(real) == presets.WITHOUT_SYNTHESIS
+
+
 def test_arguments_go_to_the_configs():
     sweep = sweeps.get_sweep(
         "methods,methods=delt,ipc=50,source=data/c,teacher=cifar_resnet20,weights=r.safetensors,"
@@ -138,6 +157,7 @@ def test_the_commands_of_the_readme_are_sweeps():
         ("methods,ipcs=10", "got 'ipcs', expected ipc"),
         ("main,ipc=ten", "sweep argument ipc: got 'ten', expected numbers joined by"),
         ("methods,methods=delt+delt", "two points 'delt'"),
+        ("methods,schedule=1000", "schedule: got '1000', expected MI/RI"),
     ],
 )
 def test_a_wrong_argument_is_named(argument, message):
