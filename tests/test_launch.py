@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from absl import flags
 
-from configs import base, imagenet
+from configs import base, imagenet, sweeps
+from delt_jax.sweep.planning import plan
 
 LAUNCH = pathlib.Path(__file__).parents[1] / "launch"
 SCRIPTS = sorted(LAUNCH.glob("*.sh"))
@@ -34,12 +35,26 @@ def test_the_task_of_skypilot_is_yaml_whose_scripts_are_bash():
 def test_the_flags_that_are_passed_exist(path):
     from delt_jax import main  # noqa: F401 (defines them)
 
+    known = {"main": {*flags.FLAGS}, "sweep": {"sweep", "workdir", "config.evaluate.sets"}}
+    known["sweep"] |= {f"config.{stage}.compute_dtype" for stage in ("synthesis", "evaluate")}
     # A command goes on behind a backslash.
-    commands = re.findall(r"delt_jax\.main((?:\\\n|[^\n])*)", path.read_text())
-    passed = {flag for command in commands for flag in re.findall(r"--([a-z_-]+)", command)}
+    commands = re.findall(r"delt_jax\.(main|sweep)((?:\\\n|[^\n])*)", path.read_text())
     assert commands
-    assert passed <= set(flags.FLAGS)
+    for program, command in commands:
+        assert set(re.findall(r"--([a-z_.-]+)", command)) <= known[program]
     configs = re.findall(r"configs/(\w+)\.py:([^\s]+)", path.read_text())
     for name, argument in configs:
+        if name == "sweeps":
+            continue  # the next test
         assert name == "imagenet"
         assert imagenet.get_config(argument).keys() == base.get_base().keys()
+
+
+def test_the_paper_s_cifar10_is_ten_points_of_one_teacher():
+    script = (LAUNCH / "paper_cifar10.sh").read_text()
+    argument = re.search(r"^sweep=(.*)$", script, re.MULTILINE)[1].replace('"$DATA"', "data/c")
+    steps = plan(sweeps.get_sweep(argument), pathlib.Path("runs"))
+    assert [step.config.ipc for step in steps] == 5 * [10] + 5 * [50]
+    assert {step.config.teacher.arch for step in steps} == {"resnet18_small"}
+    numbers = [step.point.paper["teacher"].top1 for step in steps if step.config.method == "delt"]
+    assert numbers == [43.0, 64.9]
