@@ -21,9 +21,7 @@ from configs import presets
 def get_config(arg=None):
     """DELT on CIFAR-10."""
     arg = presets.parse_arg(arg, ipc=10, statistics="auto", published=False)
-    # The smoke run is for a laptop, where ResNet-18 would take its time.
-    teacher = "cifar_resnet20" if arg.smoke else "resnet18_small"
-    c = presets.begin(arg, "cifar10", teacher)
+    c = presets.begin_small(arg, "cifar10")
     squeeze = c.teacher.squeeze  # ResNet-18 with the small-image stem: 95 % and more are usual
     squeeze.epochs = 40
     squeeze.batch_size = 256

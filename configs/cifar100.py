@@ -20,9 +20,7 @@ from configs import presets
 def get_config(arg=None):
     """DELT on CIFAR-100."""
     arg = presets.parse_arg(arg, ipc=10, statistics="auto", published=False)
-    # The smoke run is for a laptop, where ResNet-18 would take its time.
-    teacher = "cifar_resnet20" if arg.smoke else "resnet18_small"
-    c = presets.begin(arg, "cifar100", teacher)
+    c = presets.begin_small(arg, "cifar100")
     squeeze = c.teacher.squeeze  # as SRe2L's teacher, but Nesterov's momentum and a warm-up
     squeeze.epochs = 200
     squeeze.batch_size = 128

@@ -161,6 +161,11 @@ def begin(arg: ml_collections.ConfigDict, name: str, teacher: str) -> ml_collect
     return c
 
 
+def begin_small(arg: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """`begin` for small images: ResNet-18 with their stem; for a smoke run, which is for a laptop, ResNet-20."""
+    return begin(arg, name, "cifar_resnet20" if arg.smoke else "resnet18_small")
+
+
 def finish(
     c: ml_collections.ConfigDict, arg: ml_collections.ConfigDict, constant_iterations: int
 ) -> ml_collections.ConfigDict:

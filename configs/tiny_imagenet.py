@@ -17,9 +17,7 @@ from configs import presets
 def get_config(arg=None):
     """DELT on Tiny-ImageNet."""
     arg = presets.parse_arg(arg, ipc=50, statistics="auto", published=False)
-    # The smoke run is for a laptop, where ResNet-18 would take its time.
-    teacher = "cifar_resnet20" if arg.smoke else "resnet18_small"
-    c = presets.begin(arg, "tiny-imagenet", teacher)
+    c = presets.begin_small(arg, "tiny-imagenet")
     squeeze = c.teacher.squeeze  # ResNet-18 with the small-image stem
     squeeze.epochs = 60
     squeeze.batch_size = 256

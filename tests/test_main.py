@@ -1,21 +1,13 @@
 """The command line: mistakes end in one line."""
 
-import os
-import pathlib
-import subprocess
-import sys
+import functools
 
 import pytest
+from run_module import run_module
 
 from delt_jax.runtime.command_line import method_as_argument
 
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-def main(*arguments):
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "delt_jax.main", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+main = functools.partial(run_module, "delt_jax.main")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,10 @@
 """Every config: its arguments, its numbers, and a smoke run of all its stages."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 import tiny_run
+from run_module import run_module
 
 from configs import (
     base,
@@ -25,7 +22,6 @@ from delt_jax.errors import InputError
 from delt_jax.stages import preflight, protocol
 from delt_jax.stages.planning import make_plan
 
-ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {
     "digits": digits,
     "cifar10": cifar10,
@@ -142,13 +138,9 @@ def test_a_smoke_run_of_rded_is_one_still():
 
 @pytest.mark.slow
 def test_rded_runs_every_stage(tmp_path):
-    command = [
-        *(sys.executable, "-m", "delt_jax.main", "--config=configs/digits.py:smoke"),
-        "--config.method=rded",
-        f"--workdir={tmp_path / 'run'}",
-    ]
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+    smoke = "--config=configs/digits.py:smoke"
+    workdir = f"--workdir={tmp_path / 'run'}"
+    done = run_module("delt_jax.main", smoke, "--config.method=rded", workdir)
     assert done.returncode == 0, done.stderr
     assert "no iterations, no synthesis" in done.stdout
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -184,13 +176,8 @@ def test_custom_needs_a_source():
 @pytest.mark.parametrize("name", ["digits", "cifar10", "custom", "imagenet"])
 def test_smoke_runs_every_stage(name, tmp_path):
     """The other configs become one of these under smoke; that they are sound is tested above."""
-    command = [
-        *(sys.executable, "-m", "delt_jax.main", f"--config=configs/{name}.py:smoke"),
-        f"--workdir={tmp_path / 'run'}",
-    ]
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    options = {"cwd": ROOT, "env": environment, "text": True, "capture_output": True}
-    first = subprocess.run(command, **options)
+    words = (f"--config=configs/{name}.py:smoke", f"--workdir={tmp_path / 'run'}")
+    first = run_module("delt_jax.main", *words)
     assert first.returncode == 0, first.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     cost = results["cost"]
@@ -199,7 +186,7 @@ def test_smoke_runs_every_stage(name, tmp_path):
     assert str(tmp_path / "run" / "report.html") in first.stdout
     if name != "digits":
         return
-    second = subprocess.run(command, **options)
+    second = run_module("delt_jax.main", *words)
     assert second.returncode == 0, second.stderr
     for stage in ("squeeze", "select", "synthesize", "relabel"):
         assert f"{stage}: done before, kept" in second.stdout

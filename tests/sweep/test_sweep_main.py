@@ -1,20 +1,12 @@
 """The command line of sweeps."""
 
+import functools
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
+from run_module import run_module
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def main(*arguments):
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "delt_jax.sweep", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+main = functools.partial(run_module, "delt_jax.sweep")
 
 
 @pytest.mark.parametrize(
