@@ -6,6 +6,7 @@ import math
 import pathlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from benchmarks import turns
+from configs import base
 from delt_jax.core import packing, programs, rounds, schedule, synthesis
 from delt_jax.data import specs
 from delt_jax.errors import InputError
@@ -84,7 +86,7 @@ class Recovery:
         mean, std = np.asarray(spec.mean), np.asarray(spec.std)
         self.pixels = np.random.default_rng(0).uniform(0, 1, (work.images, work.size, work.size, 3))
         self.images = ((self.pixels - mean) / std).astype(np.float32)
-        self._low, self._high = tuple(-mean / std), tuple((1 - mean) / std)
+        self._statistics = (spec.mean, spec.std)
         self.steps_per_call = programs.steps_per_call(STEPS_PER_CALL)
 
     def class_batch(self, plan: schedule.Schedule) -> schedule.ClassBatch:
@@ -93,21 +95,10 @@ class Recovery:
 
     def program(self) -> rounds.Program:
         """The steps as the stage has them, with nothing compiled."""
-        dtype = programs.compute_dtype(self.work.dtype)
-        method = synthesis.Method(
-            forward=matching.matching_forward(self.module, dtype),
-            objective=matching.matching_objective(
-                self.module,
-                self.work.size,
-                self.variables,
-                bn_weight=0.01,
-                first_bn_multiplier=10.0,
-            ),
-            draw_view=synthesis.view_drawer(
-                self.work.size, max_scale=1.0, flip_probability=0.5, jitter=0, per_image=False
-            ),
-            low=self._low,
-            high=self._high,
+        options: Any = base.get_base().synthesis
+        options.compute_dtype = self.work.dtype
+        method = matching.method(
+            self.module, self.work.size, self.variables, self._statistics, options
         )
         return rounds.Program(method, self._mesh, self.steps_per_call)
 
