@@ -138,9 +138,9 @@ def _headline(summary: dict[str, Any]) -> list[str]:
     for student, sets in summary["students"].items():
         if "distilled" in sets:
             ours = sets["distilled"]
+            top1 = f"{wording.points(ours['top1_mean'], ours['top1_std'])} %".replace(" ", "\u00a0")
             reached = (
-                f"The student {student}, trained on the distilled images, reaches "
-                f"{wording.points(ours['top1_mean'], ours['top1_std'])} % top-1."
+                f"The student {student}, trained on the distilled images, reaches {top1} top-1."
             )
             compared = [c for c in summary["comparisons"] if c["student"] == student]
             return [reached, *wording.verdict(sets, compared)]
