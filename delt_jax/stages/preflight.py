@@ -69,19 +69,10 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     Raises:
       InputError: for the first option that is wrong, with its value and what is expected.
     """
-    for path, least, most in RANGES:
-        value = _at(config, path)
-        if not least <= value <= most:
-            limits = f"{least} to {most}" if most < float("inf") else f"at least {least}"
-            raise InputError(f"{path}: got {value}, expected {limits}")
-    for path, words in WORDS:
-        _one_of(path, _at(config, path), words)
-    for name in config.evaluate.sets:
-        _one_of("evaluate.sets", name, SETS)
+    check_options(config)
     ranking = config.select.ranking
     if ranking and not pathlib.Path(ranking).expanduser().is_file():
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
-    protocol.check(config.evaluate)
     fairness.check(config)
     spec = describe(config)
     select.check(config, spec.image_size)
@@ -104,6 +95,20 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
             statistics(config.teacher.statistics, spec)
     Recipe.read(config.teacher.squeeze)
     return spec, make_plan(config, spec.num_classes)
+
+
+def check_options(config: Any) -> None:
+    """Checks the options that need nothing but themselves; raises `InputError` as `check` does."""
+    for path, least, most in RANGES:
+        value = _at(config, path)
+        if not least <= value <= most:
+            limits = f"{least} to {most}" if most < float("inf") else f"at least {least}"
+            raise InputError(f"{path}: got {value}, expected {limits}")
+    for path, words in WORDS:
+        _one_of(path, _at(config, path), words)
+    for name in config.evaluate.sets:
+        _one_of("evaluate.sets", name, SETS)
+    protocol.check(config.evaluate)
 
 
 @contextlib.contextmanager
