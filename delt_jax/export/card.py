@@ -90,11 +90,11 @@ def _accuracies(source: DistilledSet) -> list[str]:
                 if mean is None:
                     continue
                 spread = f" +- {std:.1f}" if std is not None else ""
-                count = f"{summary.get('n')} of {summary.get('epochs')} epochs"
-                rows.append((student, name, learned, f"{mean:.1f}{spread}", count))
+                lengths = (summary.get("n"), summary.get("epochs"))
+                rows.append((student, name, learned, f"{mean:.1f}{spread}", *lengths))
     if not rows:
         return []
-    head = ("student", "trained on", "labels", "top-1 in %", "students")
+    head = ("student", "trained on", "labels", "top-1 in %", "seeds", "epochs")
     return [
         "## Accuracies",
         "",

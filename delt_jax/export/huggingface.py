@@ -12,11 +12,13 @@ from delt_jax.export.distilled_set import DistilledSet
 
 LOADING = """
 import datasets
-train = datasets.load_dataset(".", split="train")  # or its name on the Hub, once it is there
+# From elsewhere: load_dataset("path/of/the/folder"), or its name on the Hub once it is there.
+train = datasets.load_dataset("parquet", data_files="data/train-*.parquet", split="train")
 train[0]["image"], train[0]["label"]  # a PIL image, int
 train.features["label"].int2str(train[0]["label"])
 train.with_format("torch")[:8]["image"]  # uint8, 3 x h x w
 """
+MEGABYTE = 1_000_000
 _ROWS = 100  # of a row group, as most data sets of the Hub have it
 
 
@@ -44,7 +46,7 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
     )
     folder = destination / "data"
     folder.mkdir()
-    most = options["shard_megabytes"] * 1_000_000
+    most = options["shard_megabytes"] * MEGABYTE
     parts: list[pathlib.Path] = []
     rows: list[dict[str, Any]] = []
     writer, written = None, 0

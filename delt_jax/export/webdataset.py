@@ -19,6 +19,7 @@ for image, label in samples.to_tuple("png;jpg", "cls"):  # float32 [3, h, w] in 
     ...
 """
 ORDER_SEED = 0
+MEGABYTE = 1_000_000
 
 
 def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str, Any]) -> None:
@@ -33,7 +34,7 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
       destination: a new folder.
       options: reads `encoding`, `quality` and `shard_megabytes`, after which a shard ends.
     """
-    most = options["shard_megabytes"] * 1_000_000
+    most = options["shard_megabytes"] * MEGABYTE
     shard, tar = 0, None
     try:
         for members in _samples(source, options):
