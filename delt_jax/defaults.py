@@ -169,10 +169,14 @@ def get_base() -> ml_collections.ConfigDict:
     fairness.full_data_top1 = 0.0  # percent of a student of all real images, hard labels; 0: the teacher's, if it is of the student's architecture
 
     c.export = export = ml_collections.ConfigDict()
-    export.directory = ""  # where an export goes; "": none but distilled/ itself
-    export.format = "png"  # "jpg" | "png"
-    export.quality = 95  # of JPEG
-    export.naming = "class"  # "reference" | "class"
+    export.formats = ()  # of delt_jax/export/formats.py: "image_folder" | "tensors" | "safetensors" | "npz" | "webdataset" | "huggingface" | "array_record"; (): distilled/ is verified, no more
+    export.directory = ""  # where the folders of the formats go; "": <workdir>/export
+    export.encoding = ""  # of image files: "png" | "jpg" | "": as in distilled/
+    export.quality = 95  # of files that become JPEG
+    export.naming = "class"  # of class folders: "class" names | "reference": new000
+    export.statistics = "teacher"  # that tensors are normalised with: "teacher" (as the images were optimised) | "dataset" | "imagenet" | "mean/std"
+    export.labels = "hard"  # of tensors: "hard": the classes | "soft": the teacher's logits of the images as they are
+    export.shard_megabytes = 500  # after which a shard ends
 
     c.report = report = ml_collections.ConfigDict()
     report.classes = 20  # at most so many classes are shown

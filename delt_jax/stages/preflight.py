@@ -12,7 +12,7 @@ from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import continual, fairness, protocol, select
+from delt_jax.stages import continual, export, fairness, protocol, select
 from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
@@ -34,7 +34,6 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("synthesis.log_every", 1, float("inf")),
     ("synthesis.checkpoint_minutes", 0, float("inf")),
     ("distilled.quality", 1, 95),
-    ("export.quality", 1, 95),
     ("select.batch_size", 1, float("inf")),
     ("select.images_per_class", 0, float("inf")),
     ("data.images_per_class", 0, float("inf")),
@@ -55,8 +54,6 @@ WORDS: tuple[tuple[str, Sequence[str]], ...] = (
     ("distilled.format", FORMATS),
     ("distilled.rounding", ROUNDINGS),
     ("distilled.naming", NAMINGS),
-    ("export.format", FORMATS),
-    ("export.naming", NAMINGS),
 )
 
 
@@ -74,6 +71,7 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     if ranking and not pathlib.Path(ranking).expanduser().is_file():
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
     fairness.check(config)
+    export.read_options(config)
     spec = describe(config)
     select.check(config, spec.image_size)
     if config.continual.steps:
