@@ -120,8 +120,10 @@ STAGES: tuple[Stage, ...] = (
         shared=True,
         opt_in=True,
     ),
-    Stage("export", ("synthesize",), ("export",)),
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
+    # Last, for its cards quote results.json; always, since an export is made anew where it is asked
+    # for, with whatever options, and all else stays.
+    Stage("export", ("synthesize",), ("export",), outputs=("export",), always=True),
 )
 NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
 ARRANGEMENT = ("data.workers",)  # parts of the config that decide no stage's result

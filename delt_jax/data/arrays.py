@@ -69,19 +69,43 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: cannot be read as an .npz archive ({error})") from error
-    images = _rgb(images, f"{path}: {keys[0]}")
-    labels = _class_labels(labels, f"{path}: {keys[1]}")
-    train_labels = _class_labels(train_labels, f"{path}: y_train")
+    if class_names is None:
+        train_labels = _class_labels(train_labels, f"{path}: y_train")
+        class_names = tuple(map(str, range(int(train_labels.max()) + 1)))
+    return make_source(images, labels, class_names, keys, f"{path}: ")
+
+
+def make_source(
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str] | None,
+    keys: Sequence[str] = ("images", "labels"),
+    where: str = "",
+) -> ArraySource:
+    """Checks arrays and makes a source of them.
+
+    Args:
+      images: as in `open_npz`.
+      labels: likewise.
+      class_names: of all classes; None names them by their number.
+      keys: what errors call the two arrays.
+      where: what they say before that.
+
+    Raises:
+      InputError: naming the array that is something else.
+    """
+    images = _rgb(images, where + keys[0])
+    labels = _class_labels(labels, where + keys[1])
     if len(labels) != len(images):
         raise InputError(
-            f"{path}: {keys[0]} holds {len(images)} images but {keys[1]} {len(labels)} labels"
+            f"{where}{keys[0]} holds {len(images)} images but {keys[1]} {len(labels)} labels"
         )
     if class_names is None:
-        class_names = tuple(map(str, range(int(train_labels.max()) + 1)))
+        class_names = tuple(map(str, range(int(labels.max()) + 1)))
     if labels.max() >= len(class_names):
         index = int(labels.argmax())
         raise InputError(
-            f"{path}: {keys[1]}[{index}] is {labels[index]}; expected a label from 0 to "
+            f"{where}{keys[1]}[{index}] is {labels[index]}; expected a label from 0 to "
             f"{len(class_names) - 1}"
         )
     return ArraySource(images, labels, class_names)

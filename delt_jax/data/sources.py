@@ -79,17 +79,22 @@ def describe(name: str, source: str, image_size: int | None = None) -> DatasetSp
       InputError: for an unknown name without a source, or a source that is wrong.
     """
     if find_spec(name) is None and source:
-        return _derive(name, source, image_size)
+        opened = _open(None, source, "train", None)
+        if not len(opened):
+            raise InputError(f"source {source!r}: no training images; expected at least one")
+        return derive(name, opened, image_size)
     spec = get_spec(name)
     if image_size is not None and image_size != spec.image_size:
         spec = dataclasses.replace(spec, image_size=image_size)
     return spec
 
 
-def _derive(name: str, source: str, image_size: int | None) -> DatasetSpec:
-    opened = _open(None, source, "train", None)
-    if not len(opened):
-        raise InputError(f"source {source!r}: no training images; expected at least one")
+def derive(name: str, opened: ImageSource, image_size: int | None = None) -> DatasetSpec:
+    """What can be told of training images that are not in the table; see `describe`.
+
+    Raises:
+      InputError: where none of some images can be read.
+    """
     sides, fingerprint = _probe(opened)
     if image_size is None:
         image_size = next((side for side in _SIDES if side <= sides[len(sides) // 2]), _SIDES[-1])

@@ -31,6 +31,8 @@ class DatasetSpec:
       train_split: name of the training split there, or the part of one that is trained on.
       test_split: name of the split there that is evaluated on; Parquet files use it too.
       randaugment: (magnitude, operations) of the students' RandAugment.
+      terms: under which its images may be used, for those who are handed a set made from them; ""
+        where we know nothing of it.
     """
 
     name: str
@@ -43,11 +45,22 @@ class DatasetSpec:
     train_split: str = "train"
     test_split: str = "test"
     randaugment: tuple[int, int] = (6, 2)
+    terms: str = ""
 
 
 # RandAugment as DELT was evaluated: CIFAR-10 m 5 n 4, Tiny-ImageNet m 4 n 3, ImageNet and its
 # subsets m 6 n 2. Ours for other data sets: by image size, as those.
 _RANDAUGMENT_32, _RANDAUGMENT_64, _RANDAUGMENT_224 = (5, 4), (4, 3), (6, 2)
+
+_CIFAR_TERMS = (
+    "CIFAR is published without a licence; its photographs were collected from the web. To be "
+    "cited: Alex Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009."
+)
+_IMAGENET_TERMS = (
+    "ImageNet's terms of access (image-net.org/download): non-commercial research and education "
+    "alone. The photographs belong to those who took them, and what is made from them falls under "
+    "the same caution."
+)
 
 # What is called measured, tests/data/test_specs.py measures again.
 _ALL = (
@@ -60,6 +73,8 @@ _ALL = (
         std=(0.3239, 0.3239, 0.3239),
         class_names=tuple("0123456789"),
         randaugment=_RANDAUGMENT_32,
+        terms="Optical Recognition of Handwritten Digits (E. Alpaydin and C. Kaynak, UCI Machine "
+        "Learning Repository), CC BY 4.0.",
     ),
     DatasetSpec(
         name="cifar10",
@@ -73,6 +88,7 @@ _ALL = (
         class_names=class_names.CIFAR10,
         tfds_name="cifar10",
         randaugment=_RANDAUGMENT_32,
+        terms=_CIFAR_TERMS,
     ),
     DatasetSpec(
         name="cifar100",
@@ -85,6 +101,7 @@ _ALL = (
         class_names=class_names.CIFAR100,
         tfds_name="cifar100",
         randaugment=_RANDAUGMENT_32,
+        terms=_CIFAR_TERMS,
     ),
     DatasetSpec(
         name="tiny-imagenet",
@@ -96,6 +113,7 @@ _ALL = (
         std=(0.2302, 0.2265, 0.2262),
         class_names=class_names.TINY_IMAGENET,
         randaugment=_RANDAUGMENT_64,
+        terms=_IMAGENET_TERMS,
     ),
     # ImageNet and its subsets have ImageNet's statistics, as nearly everywhere and in VILA-Lab/DELT
     # recover/recover.py (a fifth of ImageNette: mean .4613 .4533 .4233, std .2739 .2694 .2908).
@@ -106,12 +124,17 @@ _ALL = (
         class_names=class_names.IMAGENETTE,
         tfds_name="imagenette/full-size-v2",
         test_split="validation",
+        terms=_IMAGENET_TERMS,
     ),
     DatasetSpec(
-        name="imagewoof", num_classes=10, image_size=224, class_names=class_names.IMAGEWOOF
+        name="imagewoof",
+        num_classes=10,
+        image_size=224,
+        class_names=class_names.IMAGEWOOF,
+        terms=_IMAGENET_TERMS,
     ),
     # Several lists of a hundred classes go by this name: the source's folders say which it is.
-    DatasetSpec(name="imagenet100", num_classes=100, image_size=224),
+    DatasetSpec(name="imagenet100", num_classes=100, image_size=224, terms=_IMAGENET_TERMS),
     DatasetSpec(
         name="imagenet1k",
         num_classes=1000,
@@ -119,6 +142,7 @@ _ALL = (
         class_names=class_names.IMAGENET1K,
         tfds_name="imagenet2012",
         test_split="validation",
+        terms=_IMAGENET_TERMS,
     ),
     DatasetSpec(
         name="tf_flowers",
@@ -132,6 +156,8 @@ _ALL = (
         # TFDS has one split, in an order that it shuffled.
         train_split="train[:85%]",
         test_split="train[85%:]",
+        terms="Photographs under CC BY licences of several versions; LICENSE.txt in the archive of "
+        "the TensorFlow team names the author of each.",
     ),
 )
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from delt_jax.data.decoding import decode
 from delt_jax.errors import InputError
-from delt_jax.export.manifest import ImageRecord, read_file, read_manifest, write_manifest
+from delt_jax.export.manifest import ImageRecord, read_file, read_manifest
 from delt_jax.runtime.workdir import WorkDir
 
 FORMATS = ("png", "jpg")
@@ -28,7 +28,7 @@ def write_images(
     *,
     format: str = "png",  # noqa: A002
     quality: int = 75,
-    rounding: str = "truncate",
+    rounding: str = "nearest",
     naming: str = "class",
     class_names: Sequence[str] | None = None,
 ) -> tuple[ImageRecord, ...]:
@@ -41,8 +41,8 @@ def write_images(
       format: "png", lossless, or "jpg".
       quality: of JPEG alone, 1 to 95. NOTE(parity): the published code saves JPEG with Pillow's
         default, 75.
-      rounding: "truncate" as the published code (VILA-Lab/DELT recover/recover.py at f2f81ca,
-        `save_images`), or "nearest".
+      rounding: "nearest", or NOTE(parity): "truncate" as the published code (VILA-Lab/DELT
+        recover/recover.py at f2f81ca, `save_images`), which darkens by half a level on average.
       naming: of the class folders, see `class_folders`.
       class_names: of all classes in label order; needed to name folders without their number, or
         beyond 1,000 classes.
@@ -70,7 +70,7 @@ def write_images(
             else _numbered(record.class_index, record.class_name, naming)
         )
         written.append(
-            _write(directory, record, folder, f".{format}", encode(image, format, quality))
+            write_file(directory, record, folder, f".{format}", encode(image, format, quality))
         )
     return tuple(written)
 
@@ -147,61 +147,10 @@ def read_distilled(
     return np.stack(images), labels, records
 
 
-def copy(
-    directory: pathlib.Path,
-    destination: pathlib.Path,
-    *,
-    encoding: str = "",
-    quality: int = 75,
-    naming: str = "class",
-) -> tuple[ImageRecord, ...]:
-    """Copies a distilled set, manifest and all, into another folder.
-
-    Args:
-      directory: the distilled set.
-      destination: an empty folder or none, or an earlier copy, which is replaced.
-      encoding: "" keeps the bytes of each file; "png" or "jpg" converts those of the other format.
-      quality: of files that become JPEG.
-      naming: of the class folders, see `class_folders`.
-
-    Returns:
-      The records of the copy.
-
-    Raises:
-      InputError: where the destination is the set itself or holds something else, or an image is
-        not what was written.
-    """
-    manifest = read_manifest(directory)
-    if encoding:
-        _one_of("encoding", encoding, FORMATS)
-    if destination.resolve() == directory.resolve():
-        raise InputError(f"{destination}: is the distilled set itself; expected another folder")
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        try:
-            read_manifest(destination)
-        except InputError:
-            raise InputError(
-                f"{destination}: holds something else; expected an empty folder, none, or an "
-                "earlier copy"
-            ) from None
-    names = {record.class_index: record.class_name for record in manifest.records}
-    folders = dict(
-        zip(sorted(names), class_folders([names[k] for k in sorted(names)], naming), strict=True)
-    )
-    copied = []
-    for record in manifest.records:
-        data = read_file(directory, record)
-        suffix = pathlib.PurePosixPath(record.file).suffix
-        if encoding and suffix != f".{encoding}":
-            data, suffix = encode(decode(data, record.file), encoding, quality), f".{encoding}"
-        copied.append(_write(destination, record, folders[record.class_index], suffix, data))
-    write_manifest(destination, copied, manifest.header)
-    return tuple(copied)
-
-
-def _write(
+def write_file(
     directory: pathlib.Path, record: ImageRecord, folder: str, suffix: str, data: bytes
 ) -> ImageRecord:
+    """Writes an image file into the folder of its class; returns its record, completed."""
     file = f"train/{folder}/class{record.class_index:03d}_id{record.slot:03d}{suffix}"
     WorkDir(directory).write_bytes(directory / file, data)
     return dataclasses.replace(record, file=file, sha256=hashlib.sha256(data).hexdigest())

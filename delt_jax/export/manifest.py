@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from delt_jax.errors import InputError
@@ -12,6 +12,7 @@ from delt_jax.runtime.workdir import WorkDir
 
 FILE_NAME = "manifest.json"
 SCHEMA = 1
+EXPORT = "export"  # entry of the header that exports alone have: {format, delt_jax, options}
 _OURS = re.compile(r"class\d+_id\d+\.(png|jpg)")  # what `image_folder` names the files it writes
 
 
@@ -114,11 +115,22 @@ def read_manifest(directory: pathlib.Path) -> Manifest:
     except (TypeError, KeyError) as error:
         raise InputError(f"{path}: not a list of images ({error})") from None
     for record in records:
+        _check_types(record, path)
         inside = pathlib.PurePosixPath(record.file)
         if not record.file or inside.is_absolute() or ".." in inside.parts:
             raise InputError(f"{path}: file {record.file!r}; expected a path below the manifest's")
     header = {key: entry for key, entry in value.items() if key not in ("schema", "images")}
     return Manifest(header, records)
+
+
+def _check_types(record: ImageRecord, path: pathlib.Path) -> None:
+    """Refuses what no manifest of ours holds: names of files are made from it."""
+    numbers = (record.class_index, record.slot, record.join_round, record.iterations)
+    texts = (record.class_name, record.source, record.file, record.sha256)
+    if not all(type(n) is int and n >= 0 for n in numbers) or not all(
+        isinstance(text, str) for text in texts
+    ):
+        raise InputError(f"{path}: image {str(record)[:120]!r}; expected numbers from 0, and texts")
 
 
 def verify(directory: pathlib.Path) -> Manifest:
@@ -131,14 +143,23 @@ def verify(directory: pathlib.Path) -> Manifest:
       InputError: naming the first file that is missing, changed or too many.
     """
     manifest = read_manifest(directory)
+    for problem in problems(directory, manifest):
+        raise InputError(problem)
+    return manifest
+
+
+def problems(directory: pathlib.Path, manifest: Manifest) -> Iterator[str]:
+    """Yields a line for each image that is missing or changed, and each file too many."""
     for record in manifest.records:
-        read_file(directory, record)
+        try:
+            read_file(directory, record)
+        except InputError as error:
+            yield str(error)
     named = {record.file for record in manifest.records}
     for path in sorted((directory / "train").rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_file() and not path.name.startswith(".") and name not in named:
-            raise InputError(f"{path}: not in {FILE_NAME}; expected only the images that it names")
-    return manifest
+            yield f"{path}: not in {FILE_NAME}; expected only the images that it names"
 
 
 def read_file(directory: pathlib.Path, record: ImageRecord) -> bytes:

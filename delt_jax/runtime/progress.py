@@ -1,13 +1,54 @@
 """Progress of long work: done, rate, time left; a bar on a terminal, lines in a log."""
 
+import contextlib
+import dataclasses
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 
 from tqdm import tqdm
 
 from delt_jax.runtime import hosts
 
 LOG_SECONDS = 10.0  # between two lines where there is no terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Advance:
+    """How far some work is, for whoever listens.
+
+    Attributes:
+      what: is going on, e.g. "synthesize".
+      done: units that are done.
+      total: units of the whole.
+      unit: what is counted, e.g. "image-iterations".
+      values: what was measured last, e.g. {"loss": 2.3}.
+    """
+
+    what: str
+    done: int
+    total: int
+    unit: str
+    values: Mapping[str, float]
+
+
+_listeners: list[Callable[[Advance], object]] = []  # the last one hears
+
+
+@contextlib.contextmanager
+def listening(listener: Callable[[Advance], object] | None) -> Iterator[None]:
+    """Within it, `listener` is called in place of bars and lines; None leaves them as they are.
+
+    What it raises goes through to whoever does the work, which ends it.
+    """
+    if listener is None:
+        yield
+        return
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.pop()
 
 
 class Progress:
@@ -22,7 +63,9 @@ class Progress:
 
     def __init__(self, total: int, description: str, unit: str = "it", done: int = 0):
         self._terminal = sys.stderr.isatty()
-        self._silent = not hosts.current().is_first  # whose share is as large as the others'
+        self._listener = _listeners[-1] if _listeners else None
+        # One of several hosts speaks: its share is as large as the others'.
+        self._silent = self._listener is not None or not hosts.current().is_first
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -56,6 +99,10 @@ class Progress:
             self._advanced = True
             if self._done < self._total:
                 self._rate_from = (time.monotonic(), self._done)
+        if self._listener is not None:
+            values = {name: float(value) for name, value in values.items()}
+            self._listener(Advance(self._description, self._done, self._total, self._unit, values))
+            return
         self._values = "".join(f" {name} {value:.4g}" for name, value in values.items())
         if self._terminal:
             self._bar.set_postfix_str(self._values.strip(), refresh=False)

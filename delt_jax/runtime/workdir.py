@@ -48,6 +48,7 @@ class WorkDir:
         self.continual = self.path / "continual"
         self.fairness = self.path / "fairness"
         self.fairness_json = self.fairness / "fairness.json"
+        self.export = self.path / "export"
         self.results_json = self.path / "results.json"
         self.report_html = self.path / "report.html"
         self.stages = self.path / "stages"

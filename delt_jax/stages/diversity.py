@@ -78,7 +78,7 @@ def measure_diversity(
     }
     missing = [name for name in identities if name not in entries]
     if missing:
-        features_of = _penultimate(teacher)
+        features_of = penultimate(teacher)
         reference = _real_features(features_of, real, config, spec) if real is not None else None
         for name in missing:
             if name == REAL:
@@ -100,7 +100,7 @@ def _identity(
     return fingerprint({**made_from, "parts": parts})
 
 
-def _penultimate(
+def penultimate(
     teacher: Network,
 ) -> Callable[[UInt8[np.ndarray, "b s s 3"]], Float[np.ndarray, "b d"]]:
     """The program that gives the features before the last layer; images are not augmented."""

@@ -1,64 +1,49 @@
-"""export: check the distilled set, and hand it over in another form where one is asked for."""
+"""export: check the distilled set, and hand it over in the formats that are asked for."""
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from delt_jax.errors import InputError
-from delt_jax.export import image_folder, manifest
+from delt_jax.export import formats, manifest
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportResult:
-    """How many images were handed over, and where to (None where the config names no folder)."""
+    """How many images the set has, and the folder of each format that it was written in."""
 
     images: int
-    directory: pathlib.Path | None
-
-
-def _export_image_folder(
-    options: Mapping[str, Any], distilled: pathlib.Path, destination: pathlib.Path
-) -> None:
-    image_folder.copy(
-        distilled,
-        destination,
-        encoding=options.get("format", ""),
-        quality=options.get("quality", 75),
-        naming=options.get("naming", "class"),
-    )
-
-
-# One function per layout: (config.export, distilled set, folder to write).
-LAYOUTS: dict[str, Callable[[Any, pathlib.Path, pathlib.Path], None]] = {
-    "image_folder": _export_image_folder,
-}
+    folders: dict[str, pathlib.Path]
 
 
 def run(config: Any, workdir: WorkDir) -> ExportResult:
-    """Verifies every image against its hash; exports where `config.export.directory` is not empty.
+    """Verifies every image against its hash; writes each format of `config.export.formats`.
 
     Args:
-      config: an `ml_collections.ConfigDict`; reads `export.directory` and, where they are there,
-        `export.layout` (of `LAYOUTS`), `export.format` ("" as it is, "png" or "jpg"),
-        `export.quality` and `export.naming`.
-      workdir: reads the distilled set.
+      config: an `ml_collections.ConfigDict`; reads `export`: `formats` and `directory`, the parent
+        of their folders ("": `<workdir>/export`), and the options of
+        `delt_jax.export.formats.OPTIONS`.
+      workdir: reads the distilled set, for soft labels the teacher, for the cards results.json.
 
     Raises:
       InputError: where an image is missing, changed or not the set's, or an option is wrong.
     """
-    options = config.get("export") or {}
-    layout = options.get("layout") or "image_folder"
-    if layout not in LAYOUTS:
-        raise InputError(f"export.layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
+    names, options = read_options(config)
+    directory = config.export.directory
+    parent = pathlib.Path(directory).expanduser() if directory else workdir.export
     images = len(manifest.verify(workdir.distilled).records)
-    directory = options.get("directory") or ""
-    destination = pathlib.Path(directory).expanduser() if directory else None
-    if destination is not None:
-        LAYOUTS[layout](options, workdir.distilled, destination)
+    folders = formats.export(workdir.path, parent, names, options) if names else {}
     MetricsLog(workdir.metrics_jsonl).write(
-        "export", images=images, directory=directory, layout=layout
+        "export", images=images, formats=list(folders), directory=str(parent) if folders else ""
     )
-    return ExportResult(images, destination)
+    return ExportResult(images, folders)
+
+
+def read_options(config: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The formats and options of a config, checked; raises `InputError`."""
+    options = config.export.to_dict()
+    names = options.pop("formats")
+    options.pop("directory")
+    names = (names,) if isinstance(names, str) else tuple(names)
+    return names, formats.check(names, options)

@@ -12,7 +12,7 @@ from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import continual, fairness, protocol, select
+from delt_jax.stages import continual, export, fairness, protocol, select
 from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
@@ -34,7 +34,6 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("synthesis.log_every", 1, float("inf")),
     ("synthesis.checkpoint_minutes", 0, float("inf")),
     ("distilled.quality", 1, 95),
-    ("export.quality", 1, 95),
     ("select.batch_size", 1, float("inf")),
     ("select.images_per_class", 0, float("inf")),
     ("data.images_per_class", 0, float("inf")),
@@ -55,8 +54,6 @@ WORDS: tuple[tuple[str, Sequence[str]], ...] = (
     ("distilled.format", FORMATS),
     ("distilled.rounding", ROUNDINGS),
     ("distilled.naming", NAMINGS),
-    ("export.format", FORMATS),
-    ("export.naming", NAMINGS),
 )
 
 
@@ -69,20 +66,12 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     Raises:
       InputError: for the first option that is wrong, with its value and what is expected.
     """
-    for path, least, most in RANGES:
-        value = _at(config, path)
-        if not least <= value <= most:
-            limits = f"{least} to {most}" if most < float("inf") else f"at least {least}"
-            raise InputError(f"{path}: got {value}, expected {limits}")
-    for path, words in WORDS:
-        _one_of(path, _at(config, path), words)
-    for name in config.evaluate.sets:
-        _one_of("evaluate.sets", name, SETS)
+    check_options(config)
     ranking = config.select.ranking
     if ranking and not pathlib.Path(ranking).expanduser().is_file():
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
-    protocol.check(config.evaluate)
     fairness.check(config)
+    export.read_options(config)
     spec = describe(config)
     select.check(config, spec.image_size)
     if config.continual.steps:
@@ -104,6 +93,20 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
             statistics(config.teacher.statistics, spec)
     Recipe.read(config.teacher.squeeze)
     return spec, make_plan(config, spec.num_classes)
+
+
+def check_options(config: Any) -> None:
+    """Checks the options that need nothing but themselves; raises `InputError` as `check` does."""
+    for path, least, most in RANGES:
+        value = _at(config, path)
+        if not least <= value <= most:
+            limits = f"{least} to {most}" if most < float("inf") else f"at least {least}"
+            raise InputError(f"{path}: got {value}, expected {limits}")
+    for path, words in WORDS:
+        _one_of(path, _at(config, path), words)
+    for name in config.evaluate.sets:
+        _one_of("evaluate.sets", name, SETS)
+    protocol.check(config.evaluate)
 
 
 @contextlib.contextmanager

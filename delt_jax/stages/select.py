@@ -22,7 +22,7 @@ from delt_jax.data.selection import (
     write_ranking,
     write_selection,
 )
-from delt_jax.data.specs import statistics
+from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
@@ -66,7 +66,7 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
       InputError: before anything is scored, where the data, a class's size, the teacher's classes
         or an option is wrong; later, where an image cannot be read or a score is not finite.
     """
-    data, options = config.data, config.select
+    options = config.select
     spec = describe(config)
     check(config, spec.image_size)
     source = open_split(config, spec, "train")
@@ -77,36 +77,8 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
     else:
         teacher = load_network(workdir.teacher)
         check_classes(teacher, source)
-        looked_at = np.flatnonzero(sample_classes(source, options.images_per_class, config.seed))
-        scored = len(looked_at)
-        ranked = ranking.rank(
-            teacher,
-            source if scored == len(source) else Subset(source, looked_at),
-            statistics(options.statistics, spec, (teacher.mean, teacher.std)),
-            options.batch_size,
-            spec.image_size,
-            workdir,
-            views=_views(config, spec.image_size),
-            strict=bool(data.strict),
-            workers=data.workers,
-        )
-        seconds = ranked.seconds
-        scores = _spread(ranked.scores, looked_at, len(source), np.nan)
-        boxes = ranked.boxes
-        boxes = None if boxes is None else _spread(boxes, looked_at, len(source), 0)
-    among = sample_classes(source, options.images_per_class, config.seed, ~np.isnan(scores))
-    indices = selection_indices(
-        source,
-        scores,
-        options.mode,
-        config.ipc,
-        config.seed,
-        factor=options.factor,
-        among=among,
-    )
-    selection = Selection(
-        indices, scores[indices], None if boxes is None else boxes[indices], options.factor
-    )
+        scores, boxes, scored, seconds = score_images(config, spec, source, teacher, workdir)
+    selection = choose(config, source, scores, boxes)
     result = SelectResult(
         selection, scores, scored, seconds, workdir.ranking_csv, workdir.selection_csv
     )
@@ -129,6 +101,75 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
         mean_selected_score=float(np.nanmean(selection.scores)),
     )
     return result
+
+
+def score_images(
+    config: Any, spec: DatasetSpec, source: ImageSource, teacher: Network, workdir: WorkDir
+) -> tuple[Float[np.ndarray, " n"], Int64[np.ndarray, "n 4"] | None, int, float]:
+    """What the teacher thinks of the training images that `select` lets it look at.
+
+    Args:
+      config: reads `seed`, `data.{strict,workers}` and `select`.
+      spec: the data set; reads its image size and statistics.
+      source: its training images.
+      teacher: of the same classes.
+      workdir: keeps what is done, see `delt_jax.stages.ranking.rank`.
+
+    Returns:
+      (scores, boxes, images looked at, seconds). Scores are in the order of the source, NaN for an
+      image that was not looked at or cannot be read; boxes are those of the best crops, None where
+      whole images were looked at.
+    """
+    options = config.select
+    looked_at = np.flatnonzero(sample_classes(source, options.images_per_class, config.seed))
+    ranked = ranking.rank(
+        teacher,
+        source if len(looked_at) == len(source) else Subset(source, looked_at),
+        statistics(options.statistics, spec, (teacher.mean, teacher.std)),
+        options.batch_size,
+        spec.image_size,
+        workdir,
+        views=_views(config, spec.image_size),
+        strict=bool(config.data.strict),
+        workers=config.data.workers,
+    )
+    scores = _spread(ranked.scores, looked_at, len(source), np.nan)
+    boxes = ranked.boxes
+    boxes = None if boxes is None else _spread(boxes, looked_at, len(source), 0)
+    return scores, boxes, len(looked_at), ranked.seconds
+
+
+def choose(
+    config: Any,
+    source: ImageSource,
+    scores: Float[np.ndarray, " n"],
+    boxes: Int64[np.ndarray, "n 4"] | None,
+) -> Selection:
+    """The images that the synthesis starts from, by `select.{mode,factor,images_per_class}`.
+
+    Args:
+      config: reads `seed`, `ipc` and `select`.
+      source: the training images.
+      scores: of each; one that is NaN is not chosen.
+      boxes: of the best crops, where they were looked at.
+
+    Raises:
+      InputError: where a class has too few images with a score.
+    """
+    options = config.select
+    among = sample_classes(source, options.images_per_class, config.seed, ~np.isnan(scores))
+    indices = selection_indices(
+        source,
+        scores,
+        options.mode,
+        config.ipc,
+        config.seed,
+        factor=options.factor,
+        among=among,
+    )
+    return Selection(
+        indices, scores[indices], None if boxes is None else boxes[indices], options.factor
+    )
 
 
 def check(config: Any, image_size: int) -> None:

@@ -21,7 +21,7 @@ from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
+from delt_jax.stages.cropped_images import Accuracy, CroppedImages, measure_accuracy
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.teacher_training import Recipe, train_teacher
 
@@ -61,38 +61,14 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     recipe = Recipe.read(options.squeeze)
     start = time.monotonic()
     if options.weights:
-        teacher = _import(options, spec, tuple(test.class_names))
+        teacher = import_teacher(options, spec, tuple(test.class_names))
     else:
-        mean, std = statistics(
-            "dataset" if options.statistics == "auto" else options.statistics, spec
-        )
         train = open_split(config, spec, "train", recipe.side(size))
         train = CroppedImages(train, recipe.side(size), **reading)
-        variables, before = train_teacher(
-            options.arch, size, train, Statistics.of(mean, std), recipe, config.seed, workdir
-        )
+        teacher, before = train_from_scratch(options, spec, train, config.seed, workdir)
         train.record_unreadable(workdir, "squeeze, training images")
         start -= before  # the seconds of interrupted runs count too
-        made = {"data": spec.name, "train_images": train.readable, "seed": config.seed}
-        teacher = Network(
-            arch=options.arch,
-            num_classes=len(test.class_names),
-            image_size=size,
-            variables=variables,
-            mean=mean,
-            std=std,
-            class_names=tuple(test.class_names),
-            recipe={**made, **dataclasses.asdict(recipe)},
-        )
-
-    mesh = device_mesh(data_parallel.IMAGES)
-    variables = data_parallel.replicate(teacher.variables, mesh)
-    logits_of = programs.inference_program(teacher.module.apply, mesh)
-    moments = Statistics.of(teacher.mean, teacher.std)
-    with Progress(len(test), "testing the teacher", unit="images") as bar:
-        accuracy = measure_accuracy(
-            lambda images: logits_of(variables, images, moments), test, advance=bar.advance
-        )
+    accuracy = measure_teacher(teacher, test)
     test.record_unreadable(workdir, "squeeze, test images")
     seconds = time.monotonic() - start
     if options.weights and accuracy.top1 < 200 / len(test.class_names):
@@ -114,8 +90,57 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     return SqueezeResult(teacher, accuracy.per_class, seconds)
 
 
-def _import(options: Any, spec: DatasetSpec, class_names: tuple[str, ...]) -> Network:
-    """The teacher of `config.teacher.weights`: a folder with a card, or a state_dict.
+def train_from_scratch(
+    options: Any, spec: DatasetSpec, train: CroppedImages, seed: int, workdir: WorkDir
+) -> tuple[Network, float]:
+    """A teacher trained here, not tested yet.
+
+    Args:
+      options: `config.teacher`; reads `arch`, `squeeze` and `statistics` ("auto": the data set's).
+      spec: the data set; reads its name, image size and statistics.
+      train: its training images, of side `Recipe.side`.
+      seed: of initial weights, order and views.
+      workdir: for checkpoints and metrics.
+
+    Returns:
+      The teacher, and the seconds that earlier, interrupted runs had spent on it.
+
+    Raises:
+      InputError: where an option is wrong, or training diverges.
+    """
+    recipe, size = Recipe.read(options.squeeze), spec.image_size
+    mean, std = statistics("dataset" if options.statistics == "auto" else options.statistics, spec)
+    variables, before = train_teacher(
+        options.arch, size, train, Statistics.of(mean, std), recipe, seed, workdir
+    )
+    made = {"data": spec.name, "train_images": train.readable, "seed": seed}
+    teacher = Network(
+        arch=options.arch,
+        num_classes=len(train.class_names),
+        image_size=size,
+        variables=variables,
+        mean=mean,
+        std=std,
+        class_names=tuple(train.class_names),
+        recipe={**made, **dataclasses.asdict(recipe)},
+    )
+    return teacher, before
+
+
+def measure_teacher(teacher: Network, test: CroppedImages) -> Accuracy:
+    """What a teacher gets right of a test set; raises `InputError` where no image can be read."""
+    mesh = device_mesh(data_parallel.IMAGES)
+    variables = data_parallel.replicate(teacher.variables, mesh)
+    logits_of = programs.inference_program(teacher.module.apply, mesh)
+    moments = Statistics.of(teacher.mean, teacher.std)
+    with Progress(len(test), "testing the teacher", unit="images") as bar:
+        return measure_accuracy(
+            lambda images: logits_of(variables, images, moments), test, advance=bar.advance
+        )
+
+
+def import_teacher(options: Any, spec: DatasetSpec, class_names: tuple[str, ...]) -> Network:
+    """The teacher of `config.teacher.weights`: a folder with a card, or a state_dict; not tested.
 
     Input statistics are those that `teacher.statistics` names; "auto" is the card's, the
     publisher's, or else the data set's.

@@ -22,7 +22,8 @@ from delt_jax.core.synthesis import State
 from delt_jax.data import specs
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.patches import initial_images
-from delt_jax.data.selection import read_selection
+from delt_jax.data.selection import Selection, read_selection
+from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
@@ -66,24 +67,36 @@ def run(config: Any, workdir: WorkDir) -> SynthesizeResult:
       InputError: where the config, selection and data do not fit together, or the loss stops being
         finite (class batch, round and iteration are named).
     """
-    return _Synthesis(config, workdir).run()
+    return Synthesis.open(config, workdir).run()
 
 
-class _Synthesis:
-    """One start of the stage: what is loaded once and used by every pack."""
+class Synthesis:
+    """One start of the stage: what is loaded once and used by every pack.
 
-    def __init__(self, config: Any, workdir: WorkDir):
+    Args:
+      config: as for `run`.
+      workdir: as for `run`, but only written to.
+      network: the teacher.
+      spec: the data set; reads its image size and statistics.
+      source: its training images.
+      selection: those of them that the synthesis starts from.
+
+    Raises:
+      InputError: for a schedule or statistics that cannot be.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        workdir: WorkDir,
+        network: Network,
+        spec: DatasetSpec,
+        source: ImageSource,
+        selection: Selection,
+    ):
         self.config, self.workdir, self.options = config, workdir, config.synthesis
-        self.network: Network = load_network(workdir.teacher)
-        spec = describe(config)
+        self.network, self.source, self.selection = network, source, selection
         self.image_size = spec.image_size
-        self.source: ImageSource = open_split(config, spec, "train")
-        self.selection = read_selection(workdir.selection_csv, self.source)
-        if self.selection.ipc != config.ipc:
-            raise InputError(
-                f"{workdir.selection_csv}: {self.selection.ipc} images per class, expected "
-                f"ipc = {config.ipc}"
-            )
         self.plan: Plan = make_plan(config, len(self.source.class_names))
         self.statistics = specs.statistics(
             self.options.statistics, spec, (self.network.mean, self.network.std)
@@ -94,7 +107,21 @@ class _Synthesis:
         self.checkpoints = workdir.synthesis / "checkpoints"
         self.metrics = MetricsLog(workdir.metrics_jsonl)
 
+    @classmethod
+    def open(cls, config: Any, workdir: WorkDir) -> "Synthesis":
+        """That of a work directory, which has the teacher and selection.csv; see `run`."""
+        network, spec = load_network(workdir.teacher), describe(config)
+        source = open_split(config, spec, "train")
+        selection = read_selection(workdir.selection_csv, source)
+        if selection.ipc != config.ipc:
+            raise InputError(
+                f"{workdir.selection_csv}: {selection.ipc} images per class, expected "
+                f"ipc = {config.ipc}"
+            )
+        return cls(config, workdir, network, spec, source, selection)
+
     def run(self) -> SynthesizeResult:
+        """Makes what is missing; see the stage's `run`."""
         plan, crew = self.plan, hosts.current()
         under_way, untouched = crew.agree("class batches", self._remaining())
         own = [*crew.dealt(under_way), ("", crew.dealt(untouched))]

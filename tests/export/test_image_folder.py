@@ -1,6 +1,5 @@
 """The distilled ImageFolder: names, bytes, and reading it back."""
 
-import dataclasses
 import io
 
 import numpy as np
@@ -10,13 +9,11 @@ from PIL import Image
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import (
     class_folders,
-    copy,
-    encode,
     read_distilled,
     to_uint8,
     write_images,
 )
-from delt_jax.export.manifest import ImageRecord, verify, write_manifest
+from delt_jax.export.manifest import ImageRecord, write_manifest
 
 RECORDS = (ImageRecord(0, "cat", 0), ImageRecord(1, "dog", 0), ImageRecord(1, "dog", 1))
 PIXELS = np.random.default_rng(0).random((3, 6, 6, 3))
@@ -44,7 +41,8 @@ def test_uint8_is_written_as_it_is(tmp_path):
 
 
 def test_reference_naming_and_jpeg(tmp_path):
-    written = write_images(tmp_path, PIXELS, RECORDS, format="jpg", quality=75, naming="reference")
+    options = {"format": "jpg", "quality": 75, "rounding": "truncate", "naming": "reference"}
+    written = write_images(tmp_path, PIXELS, RECORDS, **options)
     assert files(tmp_path) == [
         "train/new000/class000_id000.jpg",
         "train/new001/class001_id000.jpg",
@@ -118,40 +116,3 @@ def test_read_distilled_refuses_another_size(tmp_path):
     write_manifest(tmp_path, written, {})
     with pytest.raises(InputError, match="6 x 5 pixels; expected 6 x 6"):
         read_distilled(tmp_path)
-
-
-@pytest.fixture
-def distilled(tmp_path):
-    directory = tmp_path / "distilled"
-    write_manifest(directory, write_images(directory, PIXELS, RECORDS), {"method": "delt"})
-    return directory
-
-
-def test_copy_keeps_bytes_and_cleans_up_after_an_earlier_one(distilled, tmp_path):
-    destination = tmp_path / "out"
-    copy(distilled, destination, naming="reference")
-    copied = copy(distilled, destination)
-    assert files(destination)[0] == "train/cat/class000_id000.png"
-    assert len(files(destination)) == 3
-    for record, original in zip(copied, verify(distilled).records, strict=True):
-        assert record.sha256 == original.sha256
-        assert dataclasses.replace(record, file=original.file) == original
-    assert verify(destination).header == {"method": "delt"}
-
-
-def test_copy_converts(distilled, tmp_path):
-    copy(distilled, tmp_path / "out", encoding="jpg", quality=90)
-    images = read_distilled(distilled)[0]
-    found = (tmp_path / "out" / "train" / "dog" / "class001_id001.jpg").read_bytes()
-    assert found == encode(images[2], "jpg", 90)
-    verify(tmp_path / "out")
-
-
-def test_copy_refuses_a_folder_of_something_else(distilled, tmp_path):
-    with pytest.raises(InputError, match="is the distilled set itself"):
-        copy(distilled, distilled)
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "final.tex").write_text("dear")
-    with pytest.raises(InputError, match="holds something else"):
-        copy(distilled, tmp_path / "thesis")
-    assert (tmp_path / "thesis" / "final.tex").read_text() == "dear"

@@ -40,3 +40,19 @@ def test_the_first_call_tells_no_rate(capsys, monkeypatch):
         assert capsys.readouterr().err == "evaluating: 1/3 epochs, under way\n"
         now = 62.0
         bar.advance(2)
+
+
+def test_a_listener_hears_instead_of_the_log(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LOG_SECONDS", -1.0)  # a line for each advance
+    heard = []
+    with progress.listening(heard.append), Progress(10, "ranking", "images", done=2) as bar:
+        bar.advance(3)
+        bar.advance(5, loss=0.5)
+    assert heard == [
+        progress.Advance("ranking", 5, 10, "images", {}),
+        progress.Advance("ranking", 10, 10, "images", {"loss": 0.5}),
+    ]
+    assert capsys.readouterr().err == ""
+    with progress.listening(None), Progress(1, "ranking", "images") as bar:
+        bar.advance()
+    assert capsys.readouterr().err.startswith("ranking: 1/1 images")

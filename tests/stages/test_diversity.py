@@ -39,7 +39,7 @@ def measured(tmp_path):
         calls.clear()
         sets = open_sets(config, workdir, spec)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(diversity, "_penultimate", counted)
+            patch.setattr(diversity, "penultimate", counted)
             diversity.measure_diversity(config, workdir, spec, sets, teacher)
         return workdir.read_json(workdir.evaluation / "diversity.json"), len(calls)
 

@@ -68,6 +68,7 @@ def test_a_good_config_gives_its_spec_and_plan(config):
         ("distilled.format", "jpeg", "expected one of png, jpg"),
         ("distilled.quality", 100, "expected 1 to 95"),
         ("export.naming", "classes", "did you mean 'class'"),
+        ("export.formats", ("tensor",), r"export\.formats: got 'tensor', .*mean 'tensors'"),
     ],
 )
 def test_a_wrong_option_is_named_with_what_is_expected(config, path, value, message):

@@ -128,7 +128,7 @@ def test_noise_does_not_depend_on_the_layout(tmp_path):
     for layout in ("class", "across"):
         config, workdir = prepare(tmp_path, layout)
         config.synthesis.initial, config.synthesis.layout = "noise", layout
-        synthesis = synthesize._Synthesis(config, workdir)
+        synthesis = synthesize.Synthesis.open(config, workdir)
         made[layout] = {
             slot: image
             for batch in synthesis.plan.batches
@@ -141,7 +141,7 @@ def test_noise_does_not_depend_on_the_layout(tmp_path):
 def test_a_run_that_stopped_goes_on_and_gives_the_same_bits(finished, tmp_path, monkeypatch):
     config, workdir = prepare(tmp_path)
     config.synthesis.checkpoint_minutes = 0.0
-    check, seen = synthesize._Synthesis._check, []
+    check, seen = synthesize.Synthesis._check, []
 
     def stop_in_the_middle(self, pack, chunks):
         seen.append(chunks[-1].next)
@@ -149,10 +149,10 @@ def test_a_run_that_stopped_goes_on_and_gives_the_same_bits(finished, tmp_path, 
             raise KeyboardInterrupt
         return check(self, pack, chunks)
 
-    monkeypatch.setattr(synthesize._Synthesis, "_check", stop_in_the_middle)
+    monkeypatch.setattr(synthesize.Synthesis, "_check", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         synthesize.run(config, workdir)
-    monkeypatch.setattr(synthesize._Synthesis, "_check", check)
+    monkeypatch.setattr(synthesize.Synthesis, "_check", check)
     result = synthesize.run(config, workdir)
     assert result.image_iterations == result.promised
     np.testing.assert_array_equal(images_of(workdir), images_of(finished[1]))

@@ -1,0 +1,151 @@
+"""Teachers of the API: trained on images, or loaded."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from delt_jax.api.data import Images
+from delt_jax.api.scratch import scratch
+from delt_jax.api.settings import make_config
+from delt_jax.errors import InputError
+from delt_jax.models import registry
+from delt_jax.models.network import CARD, Network, load_network
+from delt_jax.runtime.progress import Advance, listening
+from delt_jax.stages import diversity, squeeze
+from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
+from delt_jax.stages.select import check_classes
+from delt_jax.stages.teacher_training import Recipe
+
+
+def train_teacher(
+    train: Images,
+    test: Images | None = None,
+    *,
+    arch: str | None = None,
+    statistics: str | None = None,
+    seed: int = 0,
+    on_progress: Callable[[Advance], object] | None = None,
+    **options: Any,
+) -> Network:
+    """Trains a network on real images and hard labels.
+
+    >>> import delt_jax
+    >>> train, test = delt_jax.load_data("digits", images_per_class=20)
+    >>> teacher = delt_jax.train_teacher(train, test, arch="conv3_w32", epochs=1, warmup_epochs=0.5)
+    >>> teacher.arch, teacher.num_classes, 0 <= teacher.top1 <= 100
+    ('conv3_w32', 10, True)
+
+    Args:
+      train: the training images.
+      test: images to measure its accuracy on; None: `top1` is None.
+      arch: a name of `delt_jax.models.registry.NAMES` with BatchNorm; by default `resnet18`.
+      statistics: of its inputs: "dataset" (the default), "imagenet", or numbers as "mean/std".
+      seed: of the initial weights, the order and the views.
+      on_progress: called with a `delt_jax.Advance` in place of a progress bar.
+      **options: see `delt_jax.options("train_teacher")`: epochs, batch_size, learning_rate, ...
+
+    Returns:
+      The teacher; `.apply(images)` gives the logits of normalised images.
+
+    Raises:
+      InputError: for an option that is wrong, or training that diverges.
+    """
+    config = make_config(
+        "train_teacher", options, seed=seed, teacher__arch=arch, teacher__statistics=statistics
+    )
+    registry.check_teacher(config.teacher.arch)
+    side = Recipe.read(config.teacher.squeeze).side(train.image_size)
+    if test is not None:
+        _check_same_classes(train, test)
+    with scratch() as workdir, listening(on_progress):
+        crops = CroppedImages(train.source, side)
+        teacher, _ = squeeze.train_from_scratch(
+            config.teacher, train.spec, crops, config.seed, workdir
+        )
+        return teacher if test is None else _tested(teacher, test)
+
+
+def load_teacher(
+    weights: str | os.PathLike[str],
+    data: Images | None = None,
+    *,
+    arch: str | None = None,
+    statistics: str | None = None,
+    test: Images | None = None,
+) -> Network:
+    """Opens a teacher: one that delt_jax made, or weights of torch, by file, address or name.
+
+    Args:
+      weights: a work directory or its `teacher/` folder; or `.safetensors`, `.pth`, `.pt`, ...,
+        an address, `torchvision`, `torchvision:V2`, `timm`, which need `data`, and `arch` where it
+        is not `resnet18`.
+      data: images of the classes that it knows; they are compared.
+      arch: the network that the weights are of.
+      statistics: of its inputs: "dataset", "imagenet", or numbers as "mean/std"; by default those
+        that come with the weights, else the data set's.
+      test: images to measure its accuracy on.
+
+    Raises:
+      InputError: where it is not there, damaged, or of other classes than the data.
+    """
+    folder = pathlib.Path(weights).expanduser()
+    cards = [path for path in (folder, folder / "teacher") if (path / CARD).is_file()]
+    if cards and arch is None and statistics is None:
+        teacher = load_network(cards[0])
+    elif data is None:
+        raise InputError(
+            f"teacher {str(weights)!r}: no folder with a {CARD}; expected one, or weights together "
+            "with data, whose classes they know"
+        )
+    else:
+        given = str(cards[0] if cards else weights)
+        config = make_config(
+            "train_teacher",
+            {},
+            teacher__arch=arch,
+            teacher__statistics=statistics,
+            teacher__weights=given,
+        )
+        teacher = squeeze.import_teacher(config.teacher, data.spec, data.class_names)
+    if data is not None:
+        check_fit(teacher, data)
+    return teacher if test is None else _tested(teacher, test)
+
+
+def features(network: Network, images: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n d"]:
+    """A network's features of images, before its last layer: float32, in inference mode.
+
+    Args:
+      network: any that delt_jax has.
+      images: uint8, as `Images.images` and `Distilled.images` are.
+    """
+    return apply_in_batches(diversity.penultimate(network), np.asarray(images))
+
+
+def check_fit(teacher: Network, data: Images) -> None:
+    """Raises `InputError` where a teacher knows other classes, or images of another size."""
+    check_classes(teacher, data.source)
+    if teacher.image_size != data.image_size:
+        raise InputError(
+            f"images of {data.image_size} x {data.image_size} pixels; expected the "
+            f"{teacher.image_size} of the teacher (image_size= of the data sets it)"
+        )
+
+
+def _tested(teacher: Network, test: Images) -> Network:
+    accuracy = squeeze.measure_teacher(teacher, CroppedImages(test.source, teacher.image_size))
+    return dataclasses.replace(teacher, top1=accuracy.top1)
+
+
+def _check_same_classes(train: Images, test: Images) -> None:
+    if train.class_names != test.class_names:
+        raise InputError(
+            f"test images of {len(test.class_names)} classes ({test.class_names[0]!r}, ...), "
+            f"training images of {len(train.class_names)} ({train.class_names[0]!r}, ...); "
+            "expected the same names in the same order"
+        )

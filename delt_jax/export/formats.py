@@ -1,0 +1,172 @@
+"""The formats that a distilled set is handed over in, their options, and how an export is made."""
+
+import dataclasses
+import difflib
+import importlib.util
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import delt_jax
+from delt_jax.errors import InputError
+from delt_jax.export import (
+    array_record,
+    card,
+    folder_copy,
+    huggingface,
+    npz,
+    safetensors_file,
+    tensors,
+    webdataset,
+)
+from delt_jax.export.distilled_set import DistilledSet
+from delt_jax.export.export_folder import new_folder
+from delt_jax.export.image_folder import FORMATS as ENCODINGS
+from delt_jax.export.image_folder import NAMINGS
+from delt_jax.export.manifest import EXPORT, ImageRecord, write_manifest
+
+# Fills a new, empty folder. Where image files of its own lie in it, it returns their records.
+Writer = Callable[[DistilledSet, pathlib.Path, Mapping[str, Any]], Sequence[ImageRecord] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes:
+      write: writes the data; card, manifest and sums are not its business.
+      loading: Python that loads an export from within its folder.
+      front_matter: what the card begins with.
+      needs: module of an extra of the same name, without which it cannot be written.
+    """
+
+    write: Writer
+    loading: str
+    front_matter: Callable[[DistilledSet], str] = lambda source: ""
+    needs: str = ""
+
+
+FORMATS: dict[str, Format] = {
+    "image_folder": Format(folder_copy.write, folder_copy.LOADING),
+    "tensors": Format(tensors.write, tensors.LOADING, needs="torch"),
+    "safetensors": Format(safetensors_file.write, safetensors_file.LOADING),
+    "npz": Format(npz.write, npz.LOADING),
+    "webdataset": Format(webdataset.write, webdataset.LOADING),
+    "huggingface": Format(huggingface.write, huggingface.LOADING, huggingface.front_matter),
+    "array_record": Format(array_record.write, array_record.LOADING),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """An option of exports.
+
+    Attributes:
+      name: below `export` in the config, and as a flag.
+      default: its value, of its type.
+      meaning: in a line.
+      words: its values; () for any.
+      limits: of a number.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+    words: tuple[str, ...] = ()
+    limits: tuple[int, int] | None = None
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("encoding", "", "of image files: png, jpg, or as they are", ("", *ENCODINGS)),
+    Option("quality", 95, "of files that become JPEG", limits=(1, 95)),
+    Option("naming", "class", "of class folders: class, or reference (new000)", NAMINGS),
+    Option(
+        "statistics",
+        "teacher",
+        "that tensors are normalised with: teacher, dataset, imagenet, or numbers as mean/std",
+    ),
+    Option("labels", "hard", "of tensors: hard, or soft (the teacher's logits)", ("hard", "soft")),
+    Option("shard_megabytes", 500, "after which a shard ends", limits=(1, 1_000_000)),
+)
+
+
+def export(
+    source: str | pathlib.Path | DistilledSet,
+    destination: str | pathlib.Path,
+    formats: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, pathlib.Path]:
+    """Writes a distilled set in some formats, a folder each, with card, manifest and sums.
+
+    A folder is there whole or not at all; an earlier export in it is replaced.
+
+    Args:
+      source: a work directory, its distilled/, or an export of the format image_folder.
+      destination: folder in which the folders of the formats lie.
+      formats: names of `FORMATS`.
+      options: values of `OPTIONS`; what is absent has its default.
+
+    Returns:
+      The folder of each format.
+
+    Raises:
+      InputError: for an unknown format or option, a destination that holds something else, an image
+        that is not what was distilled, and what a format lacks.
+    """
+    values = check(formats, options or {})
+    opened = source if isinstance(source, DistilledSet) else DistilledSet.open(source)
+    parent = pathlib.Path(destination).expanduser()
+    if parent.resolve().is_relative_to(opened.directory.resolve()):
+        raise InputError(f"{parent}: lies in the distilled set; expected a folder outside of it")
+    written = {}
+    for name in dict.fromkeys(formats):
+        chosen, folder = FORMATS[name], parent / name
+        with new_folder(folder) as partial:
+            records = chosen.write(opened, partial, values) or opened.records
+            text = chosen.front_matter(opened) + card.write_card(opened, name, chosen.loading)
+            (partial / "README.md").write_text(text, encoding="utf-8")
+            made = {"format": name, "delt_jax": delt_jax.__version__, "options": values}
+            write_manifest(partial, records, {**opened.header, EXPORT: made})
+        written[name] = folder
+    return written
+
+
+def check(formats: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks names of formats and values of options; returns the values, completed.
+
+    Raises:
+      InputError: for the first that is wrong.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(
+                f"export.formats: got {name!r}, expected some of {_near(name, FORMATS)}"
+            )
+        needs = FORMATS[name].needs
+        if needs and importlib.util.find_spec(needs) is None:
+            raise InputError(f"export {name}: needs {needs}: pip install delt_jax[{needs}]")
+    known = {option.name: option for option in OPTIONS}
+    for name in options:
+        if name not in known:
+            raise InputError(f"export.{name}: no such option, expected {_near(name, known)}")
+    values = {name: options.get(name, option.default) for name, option in known.items()}
+    for name, option in known.items():
+        value = values[name]
+        if type(value) is not type(option.default):
+            expected = type(option.default).__name__
+            raise InputError(f"export.{name}: got {value!r}, expected {expected}")
+        if option.words and value not in option.words:
+            raise InputError(
+                f"export.{name}: got {value!r}, expected one of {_near(value, option.words)}"
+            )
+        if option.limits and not option.limits[0] <= value <= option.limits[1]:
+            least, most = option.limits
+            raise InputError(f"export.{name}: got {value}, expected {least} to {most}")
+    return values
+
+
+def _near(name: str, names: Any) -> str:
+    """All names, and the one that was probably meant."""
+    near = difflib.get_close_matches(str(name), names, 1)
+    listed = ", ".join(word or "''" for word in names)
+    return f"{listed} (did you mean {near[0]!r}?)" if near else listed

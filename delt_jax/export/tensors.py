@@ -1,0 +1,50 @@
+"""The field's tensors: images_best.pt and labels_best.pt, as trajectory matching saves them."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from delt_jax.errors import InputError
+from delt_jax.export.distilled_set import DistilledSet
+
+LOADING = """
+import torch
+images = torch.load("images_best.pt", weights_only=True)  # float32 [n, 3, h, w], normalised
+labels = torch.load("labels_best.pt", weights_only=True)  # int64 [n], or float32 logits [n, k]
+loader = torch.utils.data.DataLoader(
+    torch.utils.data.TensorDataset(images, labels), batch_size=32, shuffle=True
+)
+"""
+
+
+def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str, Any]) -> None:
+    """Writes the images, float32 `[n, 3, h, w]`, normalised, by class; and their labels.
+
+    As GeorgeCazenavette/mtt-distillation `distill.py` at 50dccea saves them (labels int64 `[n]`),
+    and as NUS-HPC-AI-Lab/DD-Ranking at b8b0966 takes them: it feeds images to networks as they are,
+    so they must be normalised as its test images are (`options["statistics"]`); takes image i to be
+    of class i // IPC; and takes soft labels before its softmax, so they are logits.
+
+    Args:
+      source: the distilled set.
+      destination: a new folder.
+      options: reads `statistics` and `labels`: "hard", the classes, or "soft", the teacher's logits
+        of each image as it is.
+
+    Raises:
+      InputError: where torch is not installed, or as `DistilledSet.statistics` and `.logits`.
+    """
+    try:
+        import torch  # heavy and optional
+    except ImportError:
+        raise InputError(
+            "export tensors: writing .pt files needs torch: pip install delt_jax[torch]"
+        ) from None
+    labels = source.logits() if options["labels"] == "soft" else source.labels
+    mean, std = (np.asarray(v, np.float32) for v in source.statistics(options["statistics"]))
+    images = (source.images / np.float32(255) - mean) / std
+    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    torch.save(torch.from_numpy(images), destination / "images_best.pt")
+    torch.save(torch.from_numpy(labels), destination / "labels_best.pt")
