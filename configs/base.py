@@ -159,6 +159,12 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
 
+    c.labels = labels = ml_collections.ConfigDict()  # stored ones: evaluate.labels="('stored',)"
+    labels.epochs = 0  # that are stored; students go through them again and again; 0: as many as evaluate.epochs
+    labels.top_k = 0  # largest logits that are kept of an image, the rest as one number; 0: all
+    labels.dtype = "float16"  # of the logits: "float16" | "int8"
+    labels.order_seed = 42  # of the order of the images, drawn as torch's RandomSampler does; 42: the one that SRe2L's loader expects
+
     c.continual = continual = (
         ml_collections.ConfigDict()
     )  # students, sets, seeds and protocol are those of evaluate
@@ -233,6 +239,7 @@ def shrink(c: ml_collections.ConfigDict) -> None:
     c.synthesis.log_every = 1
     c.evaluate.epochs = 2
     c.evaluate.eval_every = 1
+    c.labels.epochs = min(c.labels.epochs, 2)
     c.evaluate.seeds = c.evaluate.seeds[:2]
     c.teacher.squeeze.epochs = 1
     c.teacher.squeeze.warmup_epochs = 0.5

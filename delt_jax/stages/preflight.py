@@ -12,7 +12,7 @@ from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import continual, fairness, protocol, select
+from delt_jax.stages import continual, fairness, labelling, protocol, select
 from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
@@ -82,6 +82,7 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     if ranking and not pathlib.Path(ranking).expanduser().is_file():
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
     protocol.check(config.evaluate)
+    labelling.check(config.labels)
     fairness.check(config)
     spec = describe(config)
     select.check(config, spec.image_size)
