@@ -140,7 +140,7 @@ def test_files_that_are_named_exist(page):
 def test_options_that_are_named_exist(page):
     config = base.get_base()
     sections = [name for name, value in config.items() if hasattr(value, "items")]
-    pattern = rf"(?:`|--config\.)((?:{'|'.join(sections)})\.(?!html)[a-z][\w.]*)(?=[`=\s,*])"
+    pattern = rf"(?:`|--config\.)((?:{'|'.join(sections)})\.(?!html\b|md\b)[a-z][\w.]*)(?=[`=\s,*])"
     for option in re.findall(pattern, page.read_text()):
         part = config
         for name in option.rstrip(".").split("."):
