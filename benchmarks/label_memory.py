@@ -19,6 +19,8 @@ import json
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from benchmarks import command, machine
 from configs import base
 from delt_jax.errors import InputError
@@ -47,7 +49,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     _, labels = files.read(0)
     coding = LabelCoding(args.top_k, args.dtype, config.evaluate.temperature)
     views = compact_labels.compact_views(labels.views, stored["size"])
-    tensors = {**views, **coding.encode(labels.logits)}
+    tensors = {**views, **coding.encode(np.asarray(labels.logits))}
     epoch_bytes = sum(array.nbytes for array in tensors.values())
     for ratio in args.ratios:
         config = read_config(args)
@@ -92,7 +94,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def read_config(args: argparse.Namespace) -> Any:
     """The work directory's own, for students of stored labels alone."""
     values = WorkDir(args.workdir).read_json(args.workdir / "config.json")
-    config = base.get_base()
+    config: Any = base.get_base()
     with config.unlocked():
         config.update(_tuples(values))
     config.evaluate.labels, config.evaluate.sets = ("stored",), ("distilled",)

@@ -60,7 +60,11 @@ class LabelFiles:
 
     def write(self, epoch: int, order: Int[np.ndarray, " n"], labels: StoredLabels) -> None:
         """Writes an epoch, whole or not at all."""
-        tensors = {"order": order, **labels.views._asdict(), **self.coding.encode(labels.logits)}
+        tensors = {
+            "order": order,
+            **labels.views._asdict(),
+            **self.coding.encode(np.asarray(labels.logits)),
+        }
         data = safetensors.numpy.save(
             {name: np.ascontiguousarray(array) for name, array in tensors.items()},
             {**self._metadata(epoch), "classes": str(labels.logits.shape[1])},
@@ -83,7 +87,8 @@ class LabelFiles:
         """
         found, classes = self._load(epoch)
         views = StoredViews(*(found[name] for name in StoredViews._fields))
-        return found["order"], StoredLabels(views, decode(found, classes))
+        logits: Any = decode(found, classes)
+        return found["order"], StoredLabels(views, logits)
 
     def read_encoded(
         self, epoch: int
@@ -94,7 +99,7 @@ class LabelFiles:
         views = StoredViews(*(found.pop(name) for name in StoredViews._fields))
         return order, views, found
 
-    def _load(self, epoch: int) -> tuple[dict[str, np.ndarray], int]:
+    def _load(self, epoch: int) -> tuple[dict[str, Any], int]:
         """All tensors of an epoch, and how many classes there are."""
         path = self.path(epoch)
         try:

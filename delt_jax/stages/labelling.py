@@ -117,7 +117,7 @@ def describe_labels(
         "dtype": files.coding.dtype,
         "mean": list(map(float, teacher.mean)),
         "std": list(map(float, teacher.std)),
-        "images_sha256": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
+        "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
         "bytes": files.bytes(),
         "fingerprint": files.fingerprint,
     }

@@ -38,7 +38,7 @@ def resnet18(classes: int, size: int) -> nn.Module:
     model = full(num_classes=classes)
     if size < 128:
         model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        model.maxpool = nn.Identity()
+        model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     return model
 
 

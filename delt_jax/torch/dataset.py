@@ -218,7 +218,7 @@ class _Labels:
     def check(self, images: torch.Tensor) -> None:
         """Raises `ValueError` where these are not the images that the labels are of."""
         pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
-        if hashlib.sha256(pixels).hexdigest() != self.stored["images_sha256"]:
+        if hashlib.sha256(pixels.tobytes()).hexdigest() != self.stored["images_sha256"]:
             n, size = self.stored["images"], self.stored["size"]
             raise ValueError(
                 f"{self.folder}: labels of other images, or in another order; expected those of "

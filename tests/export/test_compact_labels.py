@@ -96,6 +96,7 @@ def test_fewer_logits_travel_as_they_are_kept(tmp_path):
         expected = files_of(run).read(epoch)[1].logits
         np.testing.assert_array_equal(decode(one, 3), expected)
     # The teacher's own, to what the coding loses.
+    (tmp_path / "whole").mkdir()
     whole, _ = make_run(tmp_path / "whole")
     true = files_of(whole).read(0)[1].logits.astype(np.float32)
     got = decode({name: tensors[name][0] for name in names}, 3)

@@ -65,19 +65,6 @@ def test_shows_and_says_what_jax_does(run, layout):
             np.testing.assert_array_equal(logits, labels.logits[index].astype(np.float32))
 
 
-@pytest.mark.parametrize("layout", ["epochs", "compact"])
-def test_batches_and_workers_change_nothing(plain, layout):
-    data = DistilledSet(*folders(plain, layout))
-    loader = torch.utils.data.DataLoader(data, 2, num_workers=2, persistent_workers=True)
-    for epoch in (0, 2):
-        data.set_epoch(epoch)
-        shown, logits = map(torch.cat, zip(*loader))
-        for index in range(IMAGES):
-            assert (shown[index] == data[index][0]).all()
-            assert (logits[index] == data[index][1]).all()
-    assert len(torch.unique(logits, dim=0)) == IMAGES
-
-
 def test_travels_to_workers_that_are_spawned(plain):
     import pickle
 
@@ -114,23 +101,38 @@ def test_an_image_folder_needs_no_manifest(plain, tmp_path):
     assert DistilledSet(tmp_path, workdir.labels).epochs == EPOCHS
 
 
-def test_the_file_alone_needs_neither_jax_nor_this_package(plain, tmp_path):
-    workdir = plain[0]
-    shutil.copy(dataset_module.__file__, tmp_path / "labelled.py")
-    program = f"""
+ALONE = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("jax", "jaxlib", "flax", "orbax", "delt_jax"):
             raise ImportError(name + " is blocked")
 sys.meta_path.insert(0, Blocked())
+import torch
 from labelled import DistilledSet
-print(len(DistilledSet({str(workdir.distilled)!r}, {str(workdir.labels)!r})[0][1]))
+data = DistilledSet(*sys.argv[1:])
+loader = torch.utils.data.DataLoader(data, 2, num_workers=2, persistent_workers=True)
+for epoch in (0, 2):  # of which workers that live on must hear
+    data.set_epoch(epoch)
+    shown, logits = map(torch.cat, zip(*loader))
+    for i in range(len(data)):
+        assert torch.equal(shown[i], data[i][0]) and torch.equal(logits[i], data[i][1])
+print(len(torch.unique(logits, dim=0)))
 """
+
+
+@pytest.mark.parametrize("layout", ["epochs", "compact"])
+def test_the_file_alone_needs_neither_jax_nor_this_package(plain, tmp_path, layout):
+    """With workers: forking them in a process of JAX's threads is not allowed."""
+    shutil.copy(dataset_module.__file__, tmp_path / "labelled.py")
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", ALONE, *map(str, folders(plain, layout))],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert (done.stdout, done.returncode) == ("3\n", 0), done.stderr
+    assert (done.stdout, done.returncode) == (f"{IMAGES}\n", 0), done.stderr
 
 
 def test_importing_the_package_does_not_import_jax():
