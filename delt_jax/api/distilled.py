@@ -140,7 +140,7 @@ def load_distilled(folder: str | os.PathLike[str]) -> Distilled:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     written = photos.save(folder)
     ...     again = delt_jax.load_distilled(written["image_folder"])
-    >>> (again.images == photos.images).all()
+    >>> bool((again.images == photos.images).all())
     True
 
     Args:
