@@ -64,6 +64,7 @@ def shrink(c: ml_collections.ConfigDict) -> None:
     c.evaluate.epochs = 2
     c.evaluate.eval_every = 1
     c.evaluate.seeds = c.evaluate.seeds[:2]
+    c.labels.epochs = min(c.labels.epochs, 2)
     c.teacher.squeeze.epochs = 1
     c.teacher.squeeze.warmup_epochs = 0.5
     c.teacher.squeeze.stored_side = 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         load_teacher,
         options,
         rank,
+        save_teacher,
         synthesize,
         train_teacher,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "load_teacher",
     "options",
     "rank",
+    "save_teacher",
     "synthesize",
     "train_teacher",
 ]

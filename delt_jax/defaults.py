@@ -155,6 +155,12 @@ def get_base() -> ml_collections.ConfigDict:
     evaluate.compute_dtype = "float32"  # of activations: "float32" | "bfloat16" | "auto"
     evaluate.eval_every = 10  # epochs between two tests; the last epoch is always tested
 
+    c.labels = labels = ml_collections.ConfigDict()  # stored ones: evaluate.labels="('stored',)"
+    labels.epochs = 0  # that are stored; students go through them again and again; 0: as many as evaluate.epochs
+    labels.top_k = 0  # largest logits that are kept of an image, the rest as one number; 0: all
+    labels.dtype = "float16"  # of the logits: "float16" | "int8"
+    labels.order_seed = 42  # of the order of the images, drawn as torch's RandomSampler does; 42: the one that SRe2L's loader expects
+
     c.continual = continual = (
         ml_collections.ConfigDict()
     )  # students, sets, seeds and protocol are those of evaluate

@@ -81,6 +81,7 @@ STAGES: tuple[Stage, ...] = (
             # Of stored labels alone:
             *(f"evaluate.{name}" for name in ("labels", "epochs", "batch_size", "min_scale")),
             *(f"evaluate.{name}" for name in ("flip", "compute_dtype")),
+            "labels",
         ),
         additive=("evaluate.labels",),
         outputs=("labels",),

@@ -145,3 +145,6 @@ def test_stored_labels_may_be_asked_for_later_but_not_changed():
         other = base.get_base()
         other.evaluate[name] = value
         assert pipeline._inputs(relabel, other.to_dict()) != before, name
+    other = base.get_base()
+    other.labels.dtype = "int8"
+    assert pipeline._inputs(relabel, other.to_dict()) != before

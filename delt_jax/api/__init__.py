@@ -9,7 +9,7 @@
         teacher, train, ipc=10, ranking=ranking, iterations=400, round_iterations=50, flip=0.0
     )
     distilled.show()
-    print(delt_jax.evaluate(distilled, test, teacher, epochs=20, flip=0.0))
+    print(delt_jax.evaluate(distilled, test, teacher, epochs=20, seeds=(3407,), flip=0.0))
     distilled.save("out/digits")
 
 Every function is importable from `delt_jax` itself, which is light: this package, and JAX with
@@ -27,7 +27,7 @@ from delt_jax.api.distilled import Distilled, load_distilled
 from delt_jax.api.settings import options
 from delt_jax.api.students import Evaluation, evaluate
 from delt_jax.api.synthesis import rank, synthesize
-from delt_jax.api.teachers import features, load_teacher, train_teacher
+from delt_jax.api.teachers import features, load_teacher, save_teacher, train_teacher
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network
 from delt_jax.runtime.progress import Advance
@@ -48,6 +48,7 @@ __all__ = [
     "load_teacher",
     "options",
     "rank",
+    "save_teacher",
     "synthesize",
     "train_teacher",
 ]

@@ -132,6 +132,17 @@ class Distilled:
 def load_distilled(folder: str | os.PathLike[str]) -> Distilled:
     """Opens distilled images that a run or `Distilled.save` wrote, checking each file's hash.
 
+    >>> import tempfile
+    >>> import delt_jax
+    >>> train, _ = delt_jax.load_data("digits", images_per_class=20)
+    >>> teacher = delt_jax.train_teacher(train, arch="conv3_w32", epochs=1, warmup_epochs=0.5)
+    >>> photos = delt_jax.synthesize(teacher, train, ipc=1, iterations=0, early_late=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = photos.save(folder)
+    ...     again = delt_jax.load_distilled(written["image_folder"])
+    >>> bool((again.images == photos.images).all())
+    True
+
     Args:
       folder: a work directory, its `distilled/`, or an exported ImageFolder.
 

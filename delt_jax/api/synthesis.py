@@ -34,6 +34,13 @@ def rank(
 ) -> Ranking:
     """Scores every image by the teacher's probability of its class.
 
+    >>> import delt_jax
+    >>> train, _ = delt_jax.load_data("digits", images_per_class=20)
+    >>> teacher = delt_jax.train_teacher(train, arch="conv3_w32", epochs=1, warmup_epochs=0.5)
+    >>> ranking = delt_jax.rank(teacher, train)
+    >>> ranking.scores.shape, ranking.scores.dtype
+    ((200,), dtype('float32'))
+
     Args:
       teacher: of the same classes.
       train: the images.

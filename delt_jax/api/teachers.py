@@ -14,7 +14,7 @@ from delt_jax.api.scratch import scratch
 from delt_jax.api.settings import make_config
 from delt_jax.errors import InputError
 from delt_jax.models import registry
-from delt_jax.models.network import CARD, Network, load_network
+from delt_jax.models.network import CARD, Network, load_network, save_network
 from delt_jax.runtime.progress import Advance, listening
 from delt_jax.stages import diversity, squeeze
 from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
@@ -80,6 +80,16 @@ def load_teacher(
 ) -> Network:
     """Opens a teacher: one that delt_jax made, or weights of torch, by file, address or name.
 
+    >>> import tempfile
+    >>> import delt_jax
+    >>> train, _ = delt_jax.load_data("digits", images_per_class=20)
+    >>> teacher = delt_jax.train_teacher(train, arch="conv3_w32", epochs=1, warmup_epochs=0.5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     delt_jax.save_teacher(teacher, folder)
+    ...     again = delt_jax.load_teacher(folder, train)
+    >>> again.arch, again.class_names == train.class_names
+    ('conv3_w32', True)
+
     Args:
       weights: a work directory or its `teacher/` folder; or `.safetensors`, `.pth`, `.pt`, ...,
         an address, `torchvision`, `torchvision:V2`, `timm`, which need `data`, and `arch` where it
@@ -117,8 +127,22 @@ def load_teacher(
     return teacher if test is None else _tested(teacher, test)
 
 
+def save_teacher(teacher: Network, folder: str | os.PathLike[str]) -> None:
+    """Writes a teacher: `weights.safetensors`, a torch state_dict, and `card.json`.
+
+    `load_teacher` opens the folder, and so does `weights=FOLDER` on the command line; see there.
+    """
+    save_network(teacher, pathlib.Path(folder))
+
+
 def features(network: Network, images: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n d"]:
     """A network's features of images, before its last layer: float32, in inference mode.
+
+    >>> import delt_jax
+    >>> train, _ = delt_jax.load_data("digits", images_per_class=20)
+    >>> teacher = delt_jax.train_teacher(train, arch="conv3_w32", epochs=1, warmup_epochs=0.5)
+    >>> delt_jax.features(teacher, train.images).shape
+    (200, 512)
 
     Args:
       network: any that delt_jax has.

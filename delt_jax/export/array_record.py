@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from delt_jax.data.decoding import decode
 from delt_jax.export.distilled_set import DistilledSet
 
 NAME, SPLIT = "distilled", "train"
@@ -28,12 +29,13 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
     tfds = importlib.import_module("tensorflow_datasets")  # not at the top: half a second
     array_record = importlib.import_module("array_record.python.array_record_module")
     proto = importlib.import_module("tensorflow_datasets.proto").tf_example_pb2
-    height, width, _ = source.images.shape[1:]
+    first, data = source.file(0)
+    shape = decode(data, first.file).shape
     # One name a line in the file that TFDS keeps them in.
     names = [" ".join(name.split()) for name in source.class_names]
     features = tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(shape=(height, width, 3)),
+            "image": tfds.features.Image(shape=shape),
             "label": tfds.features.ClassLabel(names=names),
         }
     )

@@ -41,7 +41,12 @@ def new_folder(destination: pathlib.Path) -> Iterator[pathlib.Path]:
         _write_sums(partial)
         if destination.exists():
             destination.rename(replaced)
-        partial.rename(destination)
+        try:
+            partial.rename(destination)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(destination)
+            raise
     finally:
         for left in (partial, replaced):
             if left.exists():

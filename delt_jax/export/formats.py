@@ -93,7 +93,7 @@ OPTIONS: tuple[Option, ...] = (
 def export(
     source: str | pathlib.Path | DistilledSet,
     destination: str | pathlib.Path,
-    formats: Sequence[str],
+    formats: str | Sequence[str],
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, pathlib.Path]:
     """Writes a distilled set in some formats, a folder each, with card, manifest and sums.
@@ -103,7 +103,7 @@ def export(
     Args:
       source: a work directory, its distilled/, or an export of the format image_folder.
       destination: folder in which the folders of the formats lie.
-      formats: names of `FORMATS`.
+      formats: a name of `FORMATS`, or some.
       options: values of `OPTIONS`; what is absent has its default.
 
     Returns:
@@ -113,13 +113,14 @@ def export(
       InputError: for an unknown format or option, a destination that holds something else, an image
         that is not what was distilled, and what a format lacks.
     """
-    values = check(formats, options or {})
+    names = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
+    values = check(names, options or {})
     opened = source if isinstance(source, DistilledSet) else DistilledSet.open(source)
     parent = pathlib.Path(destination).expanduser()
     if parent.resolve().is_relative_to(opened.directory.resolve()):
         raise InputError(f"{parent}: lies in the distilled set; expected a folder outside of it")
     written = {}
-    for name in dict.fromkeys(formats):
+    for name in names:
         chosen, folder = FORMATS[name], parent / name
         with new_folder(folder) as partial:
             records = chosen.write(opened, partial, values) or opened.records

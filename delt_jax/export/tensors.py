@@ -44,7 +44,9 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
         ) from None
     labels = source.logits() if options["labels"] == "soft" else source.labels
     mean, std = (np.asarray(v, np.float32) for v in source.statistics(options["statistics"]))
-    images = (source.images / np.float32(255) - mean) / std
-    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    count, height, width, channels = source.images.shape
+    images = np.empty((count, channels, height, width), np.float32)
+    for number, image in enumerate(source.images):  # one by one: a large set fits but once
+        images[number] = ((image / np.float32(255) - mean) / std).transpose(2, 0, 1)
     torch.save(torch.from_numpy(images), destination / "images_best.pt")
     torch.save(torch.from_numpy(labels), destination / "labels_best.pt")

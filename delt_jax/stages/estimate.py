@@ -13,6 +13,7 @@ from delt_jax.data.specs import DatasetSpec
 from delt_jax.data.split_sizes import SplitSizes
 from delt_jax.export.stored_labels import VIEW_BYTES, stored_bytes
 from delt_jax.models import registry
+from delt_jax.stages.labelling import coding_of
 from delt_jax.stages.planning import Plan
 
 Split = Literal["first host", "devices", "hosts"]
@@ -97,7 +98,7 @@ def tasks(
         )
     found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first host"))
     if "stored" in config.evaluate.labels:
-        epochs = config.evaluate.epochs
+        epochs = config.labels.epochs or config.evaluate.epochs
         found.append(
             Task(
                 "relabel",
@@ -337,12 +338,13 @@ def disk(
             )
         )
     if "stored" in config.evaluate.labels:
-        epochs = config.evaluate.epochs
+        epochs = config.labels.epochs or config.evaluate.epochs
+        coding = coding_of(config.labels, plan.num_classes, config.evaluate.temperature)
         found.append(
             Holding(
                 f"labels/: {images:,} images x {epochs} epochs",
-                stored_bytes(epochs, images, plan.num_classes),
-                f"{plan.num_classes:,} float16 logits and {VIEW_BYTES} bytes of view each",
+                stored_bytes(epochs, images, plan.num_classes, coding),
+                f"{coding.describe(plan.num_classes)} and {VIEW_BYTES} bytes of view each",
             )
         )
     found.append(Holding("teacher/", weights, "float32"))

@@ -34,6 +34,8 @@ def run(config: Any, workdir: WorkDir) -> ExportResult:
     parent = pathlib.Path(directory).expanduser() if directory else workdir.export
     images = len(manifest.verify(workdir.distilled).records)
     folders = formats.export(workdir.path, parent, names, options) if names else {}
+    for name, folder in folders.items():
+        print(f"export: {name} in {folder}")
     MetricsLog(workdir.metrics_jsonl).write(
         "export", images=images, formats=list(folders), directory=str(parent) if folders else ""
     )
@@ -43,7 +45,6 @@ def run(config: Any, workdir: WorkDir) -> ExportResult:
 def read_options(config: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The formats and options of a config, checked; raises `InputError`."""
     options = config.export.to_dict()
-    names = options.pop("formats")
+    names = tuple(options.pop("formats"))
     options.pop("directory")
-    names = (names,) if isinstance(names, str) else tuple(names)
     return names, formats.check(names, options)

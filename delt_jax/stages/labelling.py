@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import itertools
 from typing import Any
 
 import jax
@@ -12,8 +14,10 @@ from jaxtyping import UInt8
 from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.stored_views import StoredLabels, StoredViews, cut_out, draw_epoch
 from delt_jax.core.augment.views import Statistics
+from delt_jax.core.torch_order import sampler_orders
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
+from delt_jax.export.label_coding import LabelCoding, check_coding
 from delt_jax.export.stored_labels import SCHEMA, LabelFiles
 from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
@@ -27,6 +31,21 @@ from delt_jax.stages.protocol import Protocol, read_protocol
 from delt_jax.stages.student import POOL_BYTES
 
 
+def check(options: Any) -> None:
+    """Raises `InputError` naming the first option of `config.labels` that is out of range."""
+    check_coding(options.top_k, options.dtype)
+    if options.epochs < 0:
+        raise InputError(f"labels.epochs {options.epochs}: expected at least 0")
+    if not 0 <= options.order_seed < 2**32:
+        raise InputError(f"labels.order_seed {options.order_seed}: expected within [0, 2^32)")
+
+
+def coding_of(options: Any, classes: int, temperature: float) -> LabelCoding:
+    """How `config.labels` has the logits of so many classes kept."""
+    top_k = options.top_k if options.top_k < classes else 0
+    return LabelCoding(top_k, options.dtype, temperature if top_k else 1.0)
+
+
 def plan_labels(
     config: Any,
     workdir: WorkDir,
@@ -37,19 +56,27 @@ def plan_labels(
     """The files of the stored labels that a config asks for, there or not.
 
     Args:
-      config: reads `seed`, `ipc` and `evaluate`.
+      config: reads `seed`, `ipc`, `evaluate` and `labels`.
       workdir: reads the teacher's card.
       spec: the data set.
       teacher: the labeller; batches are those of a student of its architecture.
       images: the distilled ones.
 
     Returns:
-      The files, and the protocol whose epochs, batches and views they hold.
+      The files, and the protocol whose batches and views they hold.
+
+    Raises:
+      InputError: where an option is out of range.
     """
     protocol = read_protocol(config, teacher.arch, spec, teacher, "stored")
+    options = config.labels
+    check(options)
+    coding = coding_of(options, teacher.num_classes, protocol.temperature)
     decisive = {
         "schema": SCHEMA,
         "seed": config.seed,
+        "order_seed": options.order_seed,
+        "coding": dataclasses.asdict(coding),
         "batch_size": protocol.batch_size,
         "views": protocol.views and dataclasses.asdict(protocol.views),
         "compute_dtype": protocol.compute_dtype,
@@ -57,13 +84,50 @@ def plan_labels(
         "statistics": [list(map(float, part)) for part in (teacher.mean, teacher.std)],
     }
     identity = fingerprint(decisive, images)
-    return LabelFiles(workdir.labels, protocol.epochs, identity), protocol
+    epochs = options.epochs or protocol.epochs
+    return LabelFiles(workdir.labels, epochs, identity, coding), protocol
+
+
+def describe_labels(
+    config: Any,
+    files: LabelFiles,
+    protocol: Protocol,
+    teacher: Network,
+    images: UInt8[np.ndarray, "n s s 3"],
+) -> dict[str, Any]:
+    """What labels.json says of written files, for readers that know nothing else of the run.
+
+    Args:
+      config: reads `labels`.
+      files: with
+      protocol: from `plan_labels`.
+      teacher: the labeller; `mean` and `std` are those of its inputs.
+      images: the distilled ones, n of s x s pixels; `images_sha256` is of their bytes in this order
+        (by class, then rank).
+    """
+    return {
+        "epochs": files.epochs,
+        "images": len(images),
+        "size": images.shape[1],
+        "classes": teacher.num_classes,
+        "batch_size": protocol.batch_size,
+        "order_seed": config.labels.order_seed,
+        "views": protocol.views and dataclasses.asdict(protocol.views),
+        "top_k": files.coding.top_k,
+        "dtype": files.coding.dtype,
+        "mean": list(map(float, teacher.mean)),
+        "std": list(map(float, teacher.std)),
+        "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        "bytes": files.bytes(),
+        "fingerprint": files.fingerprint,
+    }
 
 
 def make_labels(
     files: LabelFiles,
     protocol: Protocol,
     seed: int,
+    order_seed: int,
     teacher: Network,
     images: UInt8[np.ndarray, "n s s 3"],
 ) -> None:
@@ -72,7 +136,8 @@ def make_labels(
     Args:
       files: to write; with
       protocol: from `plan_labels`.
-      seed: of the run: order, views and mixes are the same for all students.
+      seed: of the run: views and mixes are the same for all students.
+      order_seed: of the orders in which the epochs show the images; see `sampler_orders`.
       teacher: the labeller.
       images: the distilled ones.
 
@@ -118,8 +183,11 @@ def make_labels(
 
     missing = [epoch for epoch in range(files.epochs) if not files.holds(epoch)]
     with Progress(files.epochs, "relabel", "epochs", files.epochs - len(missing)) as bar:
-        for epoch in missing:
-            order, views = jax.device_get(draw(stream(seed, "labels", epoch)))
+        orders = itertools.islice(sampler_orders(order_seed, len(images)), files.epochs)
+        for epoch, order in enumerate(orders):
+            if epoch not in missing:
+                continue
+            order, views = jax.device_get(draw(stream(seed, "labels", epoch), order=order))
             logits = logits_of(views)
             if not np.isfinite(logits).all():
                 raise InputError(

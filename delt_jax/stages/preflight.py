@@ -12,7 +12,7 @@ from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import continual, export, fairness, protocol, select
+from delt_jax.stages import continual, export, fairness, labelling, protocol, select
 from delt_jax.stages.opening import describe
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
@@ -107,6 +107,7 @@ def check_options(config: Any) -> None:
     for name in config.evaluate.sets:
         _one_of("evaluate.sets", name, SETS)
     protocol.check(config.evaluate)
+    labelling.check(config.labels)
 
 
 @contextlib.contextmanager

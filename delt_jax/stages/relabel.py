@@ -21,7 +21,7 @@ from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import apply_in_batches
 from delt_jax.stages.fingerprint import fingerprint
-from delt_jax.stages.labelling import make_labels, plan_labels
+from delt_jax.stages.labelling import describe_labels, make_labels, plan_labels
 from delt_jax.stages.opening import describe
 
 
@@ -45,7 +45,8 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
 
     Args:
       config: an `ml_collections.ConfigDict`; reads `evaluate.{labels,temperature,augment,cutmix,
-        mixup}`; for stored labels `seed`, `ipc`, `data` and all of `evaluate`.
+        mixup}`; for stored labels `seed`, `ipc`, `data`, `labels` and all of
+        `evaluate`.
       workdir: reads the teacher and the distilled images; what is there and made from the same
         inputs is kept.
 
@@ -76,14 +77,9 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
         log.write("relabel", mode=record["mode"], **dataclasses.asdict(measured))
     if "stored" in config.evaluate.labels:
         files, protocol = plan_labels(config, workdir, describe(config), teacher, images)
-        make_labels(files, protocol, config.seed, teacher, images)
-        stored = {
-            "epochs": files.epochs,
-            "batch_size": protocol.batch_size,
-            "views": protocol.views and dataclasses.asdict(protocol.views),
-            "bytes": files.bytes(),
-            "fingerprint": files.fingerprint,
-        }
+        order_seed = config.labels.order_seed
+        make_labels(files, protocol, config.seed, order_seed, teacher, images)
+        stored = describe_labels(config, files, protocol, teacher, images)
         workdir.write_json(path, {**record, "mode": "stored", "stored": stored})
     return RelabelResult(
         **{part.name: record[part.name] for part in dataclasses.fields(RelabelResult)}

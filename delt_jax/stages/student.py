@@ -107,7 +107,8 @@ class _Seeds:
     def shown(self, epoch: int) -> tuple[Int[np.ndarray, "*seeds n"], StoredLabels | None]:
         """The order of an epoch's images, as positions in the pool; what is stored of them."""
         if self.stored is not None:
-            order, labels = self.stored.read(epoch)
+            # Fewer epochs than the student's are gone through again and again.
+            order, labels = self.stored.read(epoch % self.stored.epochs)
             return (order if len(self.seeds) == 1 else np.stack([order] * len(self.seeds))), labels
         orders = [
             offset

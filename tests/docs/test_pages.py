@@ -1,6 +1,8 @@
 """README and docs/: commands resolve, snippets run or parse, links and names lead somewhere."""
 
 import ast
+import importlib.util
+import itertools
 import pathlib
 import re
 import shlex
@@ -22,13 +24,17 @@ INDENTED = re.compile(r"(?:(?<=\n\n)|^)((?: {4}[^\n]*\n)+)", re.M)
 
 
 def commands(program):
-    """(page, words) of every command of a program; what a shell puts in is left out."""
+    """The words of every command of a program, up to whatever a shell does with what it says."""
     found = []
     for page in PAGES:
         for name, rest in COMMAND.findall(page.read_text()):
-            rest = re.split(r"\s#|\"$|\"\s|\$\(|&&|;|\)|>", rest.replace("\\\n", " "))[0]
-            if name == program and rest.strip():
-                found.append(pytest.param(shlex.split(rest), id=f"{page.stem}-{len(found)}"))
+            rest = rest.replace("\\\n", " ")
+            if rest.count('"') % 2:  # the command itself is in quotes
+                rest = rest[: rest.rindex('"')]
+            words = shlex.split(rest, comments=True)
+            words = list(itertools.takewhile(lambda word: word not in ("&&", ">", "|"), words))
+            if name == program and words:
+                found.append(pytest.param(words, id=f"{page.stem}-{len(found)}"))
     return found
 
 
@@ -43,6 +49,12 @@ def snippets():
             code = re.sub(r"^ {4}", "", block, flags=re.M)
             if code.startswith(("from ", "import ")):
                 yield page, "", code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_programs_exist(page):
+    for name, _ in COMMAND.findall(page.read_text()):
+        assert importlib.util.find_spec(name.rstrip(".")) is not None, name
 
 
 @pytest.mark.parametrize("words", commands("delt_jax.main"))
@@ -90,8 +102,12 @@ def test_the_flags_of_a_benchmark_exist(program, words):
 @pytest.mark.parametrize(
     ("page", "name", "code"),
     [
-        pytest.param(*found, id=f"{found[0].stem}-{found[1] or i}")
-        for i, found in enumerate(snippets())
+        pytest.param(
+            *found,
+            marks=[pytest.mark.slow] if found[1] == "digits" else [],
+            id=f"{found[0].stem}-{found[1] or number}",
+        )
+        for number, found in enumerate(snippets())
     ],
 )
 def test_a_snippet_parses_and_runs_if_it_says_so(page, name, code, tmp_path, monkeypatch, capsys):
@@ -140,7 +156,7 @@ def test_files_that_are_named_exist(page):
 def test_options_that_are_named_exist(page):
     config = base.get_base()
     sections = [name for name, value in config.items() if hasattr(value, "items")]
-    pattern = rf"(?:`|--config\.)((?:{'|'.join(sections)})\.(?!html)[a-z][\w.]*)(?=[`=\s,*])"
+    pattern = rf"(?:`|--config\.)((?:{'|'.join(sections)})\.(?!html\b|md\b)[a-z][\w.]*)(?=[`=\s,*])"
     for option in re.findall(pattern, page.read_text()):
         part = config
         for name in option.rstrip(".").split("."):

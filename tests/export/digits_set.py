@@ -8,6 +8,15 @@ from delt_jax.data.arrays import open_digits
 from delt_jax.export.image_folder import write_images
 from delt_jax.export.manifest import ImageRecord, write_manifest
 
+FORMATS = (  # of images alone
+    "image_folder",
+    "tensors",
+    "safetensors",
+    "npz",
+    "webdataset",
+    "huggingface",
+    "array_record",
+)
 NAMES = ("zero", "one", "two")
 PER_CLASS = 8
 SIZE = 16

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from digits_set import write_digits
+from digits_set import FORMATS, write_digits
 
 from delt_jax.export import formats
 from delt_jax.export.export_folder import problems
@@ -104,7 +104,7 @@ def train_student(images, labels, steps=15):
     return losses[0], losses[-1]
 
 
-@pytest.mark.parametrize("name", sorted(formats.FORMATS))
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_lines_of_the_card_load_it(name, tmp_path, torchvision, monkeypatch):
     write_digits(tmp_path / "distilled")
     folder = formats.export(tmp_path / "distilled", tmp_path / "out", [name])[name]

@@ -1,6 +1,7 @@
 """Folders of exports: whole or not there, replaced, refused, verified."""
 
 import hashlib
+import pathlib
 import shutil
 import subprocess
 
@@ -126,6 +127,22 @@ def test_what_fails_leaves_the_earlier_export(folder):
     with pytest.raises(RuntimeError), new_folder(folder) as partial:
         fail(partial)
     assert problems(folder) == []
+    assert [path.name for path in folder.parent.iterdir()] == ["image_folder"]
+
+
+def test_a_rename_that_fails_puts_the_earlier_export_back(distilled, folder, tmp_path, monkeypatch):
+    rename = pathlib.Path.rename
+
+    def fail(path, target):
+        if path.name.endswith(".partial"):
+            raise OSError("no space")
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", fail)
+    with pytest.raises(OSError, match="no space"):
+        export(distilled, tmp_path)
+    assert problems(folder) == []
+    assert (folder / "train" / "000_zero").is_dir()
     assert [path.name for path in folder.parent.iterdir()] == ["image_folder"]
 
 

@@ -1,9 +1,11 @@
 """The table of formats and options, and what is the same for all formats."""
 
 import json
+import pathlib
+import textwrap
 
 import pytest
-from digits_set import write_digits
+from digits_set import FORMATS, write_digits
 
 from configs import base
 from delt_jax.errors import InputError
@@ -18,7 +20,7 @@ def test_options_have_the_defaults_of_the_config():
     assert ours == {option.name: option.default for option in formats.OPTIONS}
 
 
-@pytest.mark.parametrize("name", sorted(formats.FORMATS))
+@pytest.mark.parametrize("name", FORMATS)
 def test_card_manifest_and_sums(name, tmp_path):
     if formats.FORMATS[name].needs:
         pytest.importorskip(formats.FORMATS[name].needs)
@@ -55,7 +57,7 @@ def test_mistakes_end_before_anything_is_written(names, options, message, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", sorted(set(formats.FORMATS) - {"tensors"}))
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"tensors"}))
 def test_the_same_set_gives_the_same_bytes(name, tmp_path):
     write_digits(tmp_path / "distilled")
     first, second = (
@@ -63,3 +65,11 @@ def test_the_same_set_gives_the_same_bytes(name, tmp_path):
         for out in ("a", "b")
     )
     assert first.read_text() == second.read_text()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_page_of_formats_has_the_lines_that_load_it(name):
+    """They are run by test_clients_torch.py."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert textwrap.indent(formats.FORMATS[name].loading.strip("\n"), "    ") in section

@@ -6,6 +6,7 @@ import safetensors.numpy
 
 from delt_jax.core.augment.stored_views import StoredLabels, StoredViews
 from delt_jax.errors import InputError
+from delt_jax.export.label_coding import LabelCoding, decode
 from delt_jax.export.stored_labels import LabelFiles, stored_bytes
 
 
@@ -43,6 +44,25 @@ def test_reads_what_it_wrote(tmp_path):
         "logits": ("float16", (3, 2)),
     }
     assert stored_bytes(5, 3, 2) == 5 * sum(value.nbytes for value in tensors.values())
+
+
+@pytest.mark.parametrize("coding", [LabelCoding(1, "float16", 20.0), LabelCoding(0, "int8")])
+def test_reads_what_was_kept(tmp_path, coding):
+    files = LabelFiles(tmp_path, 1, "abc", coding)
+    order, written = labels()
+    files.write(0, order, written)
+    _, read = files.read(0)
+    np.testing.assert_array_equal(read.logits, decode(coding.encode(written.logits), 2))
+    np.testing.assert_array_equal(read.views.crops, written.views.crops)
+    _, views, kept = files.read_encoded(0)
+    np.testing.assert_array_equal(views.patches, written.views.patches)
+    for name, array in coding.encode(written.logits).items():
+        np.testing.assert_array_equal(kept.pop(name), array)
+    assert not kept
+    tensors = safetensors.numpy.load_file(files.path(0))
+    assert stored_bytes(1, 3, 2, coding) == sum(value.nbytes for value in tensors.values())
+    # Whoever reads a file need not know how it was written.
+    np.testing.assert_array_equal(LabelFiles(tmp_path, 1, "abc").read(0)[1].logits, read.logits)
 
 
 def test_what_does_not_belong_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """The wheel: the package with its templates, and nothing of the clone."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     # The build backend itself, so that nothing is fetched.
     code = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
@@ -20,7 +21,13 @@ def wheel(tmp_path_factory):
         [sys.executable, "-c", code, str(folder)], cwd=ROOT, text=True, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-    (path,) = folder.glob("*.whl")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(path):
+    """Name -> content."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -54,3 +61,19 @@ def test_the_package_needs_no_file_of_the_clone(wheel):
             lines = data.decode().splitlines()
             imports = [line for line in lines if line.lstrip().startswith(("import ", "from "))]
             assert not [line for line in imports if "configs" in line or "benchmarks" in line], name
+
+
+def test_the_api_works_from_it_alone(path, tmp_path):
+    """Unpacked, away from the clone; what it depends on comes from this environment."""
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import delt_jax; train, _ = delt_jax.load_data('digits', images_per_class=2); "
+        "print(delt_jax.__file__, train, delt_jax.options('synthesize')['iterations'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "site" / "delt_jax" / "__init__.py"
+    assert done.stdout == f"{file} Images(digits: 20 images of 32 x 32, 10 classes) 4000\n"

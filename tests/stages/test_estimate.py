@@ -146,6 +146,11 @@ def test_disk_of_imagenet_at_ipc_50():
     labels = estimate.disk(config, plan, 224, SPLIT_SIZES["imagenet1k"], 47e6)[-3]
     assert labels.what == "labels/: 50,000 images x 300 epochs"
     assert labels.size == 50_000 * 300 * (2 * 1000 + 25)  # 30.4 GB
+    config.labels.update({"epochs": 30, "top_k": 100, "dtype": "int8"})
+    labels = estimate.disk(config, plan, 224, SPLIT_SIZES["imagenet1k"], 47e6)[-3]
+    assert labels.what == "labels/: 50,000 images x 30 epochs"
+    assert labels.size == 50_000 * 30 * (101 + 2 + 2 * 100 + 25)  # .49 GB
+    assert labels.why == "the 100 largest of 1,000 int8 logits and 25 bytes of view each"
 
 
 def test_the_machines_are_those_of_their_vendors():
@@ -166,6 +171,9 @@ def test_stored_labels_are_the_teachers_work_once():
         for tasks in (online, stored)
     )
     assert (made.stage, made.split) == ("relabel", "first host")
+    fewer = imagenet_tasks(**{"evaluate.labels": ("stored",), "labels.epochs": 30})
+    (made_of_fewer,) = (task for task in fewer if task.what.endswith("stored"))
+    assert made.flops == 10 * made_of_fewer.flops
     seeds, sets = 3, 3
     assert (usual.pieces, trained.pieces) == (seeds * sets, seeds)
     # Training is three forward passes of a student (the teacher's network here), labelling one.

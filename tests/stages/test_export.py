@@ -57,9 +57,3 @@ def test_other_formats_may_be_asked_for_later(workdir, config):
     config.export.formats = ("npz",)
     results = pipeline.run(config, workdir, ["export"], say=lambda line: None)
     assert results["export"].folders == {"npz": workdir.export / "npz"}
-
-
-def test_a_single_name_is_one_format(config):
-    with config.ignore_type():
-        config.export.formats = "npz"
-    assert export.read_options(config)[0] == ("npz",)

@@ -1,6 +1,7 @@
 """Students of stored labels: what relabel writes, and what evaluate makes of it."""
 
 import dataclasses
+import hashlib
 
 import jax
 import numpy as np
@@ -17,7 +18,9 @@ from tiny_run import (
 
 from delt_jax.core import training
 from delt_jax.core.augment.stored_views import show
+from delt_jax.core.torch_order import sampler_orders
 from delt_jax.errors import InputError
+from delt_jax.export.label_coding import LabelCoding
 from delt_jax.models import registry
 from delt_jax.models.network import load_network
 from delt_jax.runtime.streams import stream
@@ -69,6 +72,9 @@ def test_stores_the_teachers_logits_of_the_shown_images(prepared):
     written = workdir.read_json(workdir.labels / "labels.json")
     assert written["mode"] == "stored"
     stored = written["stored"]
+    assert (stored["images"], stored["size"], stored["classes"]) == (9, SIZE, 3)
+    assert (stored["mean"], stored["order_seed"]) == (list(MEAN), 42)
+    assert stored["images_sha256"] == hashlib.sha256(images.tobytes()).hexdigest()
     assert (stored["epochs"], stored["batch_size"], stored["views"]["cutmix"]) == (2, 4, 1.0)
     assert stored["bytes"] == sum(p.stat().st_size for p in workdir.labels.glob("*.safetensors"))
     assert used.views is not None and used.views.randaugment_ops == 0
@@ -99,6 +105,43 @@ def test_goes_on_where_it_was_stopped(prepared):
     assert (drawn.views.crops != whole.views.crops).any()
 
 
+def test_the_order_is_that_of_its_seed_and_the_views_are_not(prepared):
+    config, workdir, images = prepared
+    relabel.run(config, workdir)
+    files, _ = files_of(config, workdir, images)
+    before = [files.read(epoch) for epoch in range(2)]
+    for (order, _), expected in zip(before, sampler_orders(42, 9), strict=False):
+        np.testing.assert_array_equal(order, expected)
+    config.labels.order_seed = 3
+    relabel.run(config, workdir)
+    order, labels = files_of(config, workdir, images)[0].read(0)
+    np.testing.assert_array_equal(order, next(sampler_orders(3, 9)))
+    np.testing.assert_array_equal(labels.views.crops, before[0][1].views.crops)
+    assert (labels.views.partners != before[0][1].views.partners).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": -1}, r"labels\.epochs -1"),
+        ({"order_seed": 2**32}, r"labels\.order_seed 4294967296"),
+        ({"dtype": "float8"}, r"labels\.dtype 'float8'"),
+    ],
+)
+def test_options_out_of_range_are_named(tmp_path, options, words):
+    config = make_config(tmp_path)
+    config.labels.update(options)
+    with pytest.raises(InputError, match=words):
+        labelling.check(config.labels)
+
+
+def test_as_many_logits_as_classes_are_all(tmp_path):
+    config = make_config(tmp_path)
+    config.labels.top_k = 3
+    assert labelling.coding_of(config.labels, 3, 20.0) == LabelCoding()
+    assert labelling.coding_of(config.labels, 4, 20.0) == LabelCoding(3, "float16", 20.0)
+
+
 def test_a_set_that_does_not_fit_is_labelled_in_parts(prepared, monkeypatch):
     config, workdir, images = prepared
     relabel.run(config, workdir)
@@ -113,9 +156,11 @@ def test_a_set_that_does_not_fit_is_labelled_in_parts(prepared, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, in_parts.views, whole.views)
 
 
-def test_a_student_learns_as_by_hand(prepared, x64, tmp_path):
-    """From the very views: shown, labelled by the teacher, rounded to float16, learned online."""
+@pytest.mark.parametrize("options", [{}, {"epochs": 1, "dtype": "int8"}], ids=str)
+def test_a_student_learns_as_by_hand(prepared, x64, tmp_path, options):
+    """From the very views: shown, labelled by the teacher, rounded as kept, learned online."""
     config, workdir, images = prepared
+    config.labels.update(options)
     relabel.run(config, workdir)
     files, used = files_of(config, workdir, images)
     teacher = load_network(workdir.teacher)
@@ -135,13 +180,18 @@ def test_a_student_learns_as_by_hand(prepared, x64, tmp_path):
     )
     losses = []
     for epoch in range(2):
-        order, labels = files.read(epoch)
+        order, labels = files.read(epoch % files.epochs)
         rate = training.student_learning_rate(used.learning_rate, epoch, 2, 2.0)
         total = 0.0
         for batch in (order[:6], order[6:]):
             inputs = (show(images, labels.views, batch) - np.array(MEAN)) / np.array(STD)
             logits = np.asarray(teacher.apply(inputs)).astype(np.float16).astype(float)
-            np.testing.assert_allclose(labels.logits[batch], logits, rtol=1e-3, atol=1e-4)
+            middle, scale = 0.0, 0.0
+            if options:
+                low, high = logits.min(axis=1, keepdims=True), logits.max(axis=1, keepdims=True)
+                middle, scale = (low + high) / 2, (high - low) / 254
+            error = np.abs(labels.logits[batch] - (logits - middle))
+            assert (error <= 1e-4 + 1e-3 * np.abs(logits) + scale / 2).all()
             # The very labels that were stored: those of a float32 run may round otherwise.
             state, loss = step(state, inputs, labels.logits[batch].astype(float), rate)
             total += len(batch) * float(loss)
@@ -234,7 +284,7 @@ def test_a_teacher_out_of_bounds_is_named(prepared):
     broken = jax.tree.map(lambda leaf: leaf * np.nan, teacher.variables)
     teacher = dataclasses.replace(teacher, variables=broken)
     with pytest.raises(InputError, match="teacher conv3: a logit"):
-        labelling.make_labels(files, used, 0, teacher, images)
+        labelling.make_labels(files, used, 0, 42, teacher, images)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class StoredLabels(NamedTuple):
 
     Attributes:
       views: of each image.
-      logits: of each mixed image, float16.
+      logits: of each mixed image; float16, or float32 where they were kept otherwise.
     """
 
     views: StoredViews
@@ -59,7 +59,12 @@ def check(views: StudentViews | None) -> None:
 
 
 def draw_epoch(
-    key: Key[Array, ""], count: int, size: int, batch_size: int, views: StudentViews | None
+    key: Key[Array, ""],
+    count: int,
+    size: int,
+    batch_size: int,
+    views: StudentViews | None,
+    order: Int[Array, "n"] | None = None,
 ) -> tuple[Int[Array, "n"], StoredViews]:
     """Draws the order and the views of an epoch.
 
@@ -70,6 +75,7 @@ def draw_epoch(
       batch_size: images that follow one another in the order and share a CutMix patch, partners
         among themselves; the last batch may be smaller.
       views: crop, flip and CutMix; None for images as they are.
+      order: in which images are shown; None: drawn.
 
     Returns:
       The order in which images are shown, int32 `[n]`, and their views.
@@ -80,7 +86,8 @@ def draw_epoch(
     check(views)
     views = views or UNCHANGED
     key_order, key_views, key_mix = jax.random.split(key, 3)
-    order = jax.random.permutation(key_order, count).astype(jnp.int32)
+    if order is None:
+        order = jax.random.permutation(key_order, count).astype(jnp.int32)
     view = jax.vmap(
         lambda key: random_view(key, size, views.min_scale, flip_probability=views.flip_probability)
     )(jax.random.split(key_views, count))

@@ -1,0 +1,81 @@
+"""The example student of the PyTorch side."""
+
+import numpy as np
+import pytest
+from labelled_run import make_run
+from tiny_run import coloured
+
+torch = pytest.importorskip("torch")
+
+from delt_jax.torch import DistilledSet  # noqa: E402
+from delt_jax.torch import __main__ as student  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("student")
+    workdir, _ = make_run(folder)
+    labels = np.arange(30) % 3
+    np.savez(folder / "test.npz", x_test=coloured(labels, 5), y_test=labels)
+    return workdir, folder / "test.npz"
+
+
+def test_loss_goes_down_from_stored_labels_and_from_images(run):
+    workdir, _ = run
+    for labels, transform in ((workdir.labels, None), (None, student.random_view)):
+        data = DistilledSet(workdir.distilled, labels, transform=transform)
+        torch.manual_seed(0)
+        model = student.convnet(3, 8, width=16)
+        losses = student.train(model, data, epochs=12, batch_size=3, learning_rate=0.01)
+        assert np.isfinite(losses).all() and np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_learns_what_it_is_tested_for(run):
+    workdir, test = run
+    data = DistilledSet(workdir.distilled, transform=student.random_view)
+    torch.manual_seed(0)
+    model = student.convnet(3, 8, width=16)
+    student.train(model, data, epochs=25, batch_size=3, learning_rate=0.01)
+    assert student.accuracy(model, student.TestSet(str(test), data)) > 80
+
+
+def test_shows_test_images_as_the_students_of_a_run_see_them(run, tmp_path):
+    from PIL import Image
+
+    from delt_jax.data.pipeline import centre_crop
+
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3)).astype(np.uint8)
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "0.png")
+    data = DistilledSet(run[0].distilled, mean=(0, 0, 0), std=(1, 1, 1))
+    shown, label = student.TestSet(str(tmp_path), data)[1]
+    expected = centre_crop(pixels, 8)
+    assert label == 1
+    np.testing.assert_array_equal((shown * 255).round().permute(1, 2, 0), expected)
+
+
+def test_command(run, capsys):
+    workdir, test = run
+    where = [f"--images={workdir.distilled}", f"--test={test}"]
+    student.main([*where, f"--labels={workdir.labels}", "--epochs=2", "--device=cpu"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("conv3: 9 images, 3 stored epochs, 2 epochs, loss ")
+    assert printed.rstrip().endswith("%")
+    with pytest.raises(SystemExit, match=r"error: .*labels\.json: No such file"):
+        student.main([*where, f"--labels={workdir.path}"])
+
+
+def test_too_many_classes_are_named(run, tmp_path):
+    np.savez(tmp_path / "test.npz", x_test=coloured(np.zeros(1, int), 5), y_test=[3])
+    data = DistilledSet(run[0].distilled)
+    with pytest.raises(ValueError, match=r"test\.npz: 4 classes; expected"):
+        student.TestSet(str(tmp_path / "test.npz"), data)
+
+
+def test_small_and_large_resnets(torchvision):
+    del torchvision  # it has them
+    for size, side in ((32, 3), (128, 7)):
+        model = student.resnet18(5, size)
+        assert model.conv1.kernel_size == (side, side)
+        assert model.eval()(torch.zeros(1, 3, size, size)).shape == (1, 5)
