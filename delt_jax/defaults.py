@@ -175,7 +175,7 @@ def get_base() -> ml_collections.ConfigDict:
     fairness.full_data_top1 = 0.0  # percent of a student of all real images, hard labels; 0: the teacher's, if it is of the student's architecture
 
     c.export = export = ml_collections.ConfigDict()
-    export.formats = ()  # of delt_jax/export/formats.py: "image_folder" | "tensors" | "safetensors" | "npz" | "webdataset" | "huggingface" | "array_record"; (): distilled/ is verified, no more
+    export.formats = ()  # of delt_jax/export/formats.py: "image_folder" | "tensors" | "safetensors" | "npz" | "webdataset" | "huggingface" | "array_record" | "labels" | "fkd"; (): distilled/ is verified, no more
     export.directory = ""  # where the folders of the formats go; "": <workdir>/export
     export.encoding = ""  # of image files: "png" | "jpg" | "": as in distilled/
     export.quality = 95  # of files that become JPEG

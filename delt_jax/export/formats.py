@@ -12,6 +12,8 @@ from delt_jax.errors import InputError
 from delt_jax.export import (
     array_record,
     card,
+    compact_labels,
+    fkd,
     folder_copy,
     huggingface,
     npz,
@@ -54,6 +56,8 @@ FORMATS: dict[str, Format] = {
     "webdataset": Format(webdataset.write, webdataset.LOADING),
     "huggingface": Format(huggingface.write, huggingface.LOADING, huggingface.front_matter),
     "array_record": Format(array_record.write, array_record.LOADING),
+    "labels": Format(compact_labels.write, compact_labels.LOADING),
+    "fkd": Format(fkd.write, fkd.LOADING, needs="torch"),
 }
 
 
