@@ -39,25 +39,29 @@ class Format:
       write: writes the data; card, manifest and sums are not its business.
       loading: Python that loads an export from within its folder.
       front_matter: what the card begins with.
-      needs: module of an extra of the same name, without which it cannot be written.
+      needs: module without which it cannot be written, and what to install for it; ("", "") for
+        what every installation has.
     """
 
     write: Writer
     loading: str
     front_matter: Callable[[DistilledSet], str] = lambda source: ""
-    needs: str = ""
+    needs: tuple[str, str] = ("", "")
 
 
 FORMATS: dict[str, Format] = {
     "image_folder": Format(folder_copy.write, folder_copy.LOADING),
-    "tensors": Format(tensors.write, tensors.LOADING, needs="torch"),
+    "tensors": Format(tensors.write, tensors.LOADING, needs=("torch", "delt_jax[torch]")),
     "safetensors": Format(safetensors_file.write, safetensors_file.LOADING),
     "npz": Format(npz.write, npz.LOADING),
     "webdataset": Format(webdataset.write, webdataset.LOADING),
     "huggingface": Format(huggingface.write, huggingface.LOADING, huggingface.front_matter),
-    "array_record": Format(array_record.write, array_record.LOADING),
+    # Grain brings it, but not to every platform.
+    "array_record": Format(
+        array_record.write, array_record.LOADING, needs=("array_record", "array_record")
+    ),
     "labels": Format(compact_labels.write, compact_labels.LOADING),
-    "fkd": Format(fkd.write, fkd.LOADING, needs="torch"),
+    "fkd": Format(fkd.write, fkd.LOADING, needs=("torch", "delt_jax[torch]")),
 }
 
 
@@ -147,9 +151,9 @@ def check(formats: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(
                 f"export.formats: got {name!r}, expected some of {_near(name, FORMATS)}"
             )
-        needs = FORMATS[name].needs
-        if needs and importlib.util.find_spec(needs) is None:
-            raise InputError(f"export {name}: needs {needs}: pip install delt_jax[{needs}]")
+        module, package = FORMATS[name].needs
+        if module and importlib.util.find_spec(module) is None:
+            raise InputError(f"export {name}: needs {module}: pip install '{package}'")
     known = {option.name: option for option in OPTIONS}
     for name in options:
         if name not in known:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from delt_jax.errors import InputError
 from delt_jax.export.distilled_set import DistilledSet
 
 LOADING = """
@@ -34,14 +33,10 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
         of each image as it is.
 
     Raises:
-      InputError: where torch is not installed, or as `DistilledSet.statistics` and `.logits`.
+      InputError: as `DistilledSet.statistics` and `.logits`.
     """
-    try:
-        import torch  # heavy and optional
-    except ImportError:
-        raise InputError(
-            "export tensors: writing .pt files needs torch: pip install delt_jax[torch]"
-        ) from None
+    import torch  # heavy and optional
+
     labels = source.logits() if options["labels"] == "soft" else source.labels
     mean, std = (np.asarray(v, np.float32) for v in source.statistics(options["statistics"]))
     count, height, width, channels = source.images.shape

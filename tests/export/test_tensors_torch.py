@@ -57,5 +57,5 @@ def test_soft_labels_are_logits(tmp_path, monkeypatch):
 def test_without_torch(tmp_path, monkeypatch):
     write_digits(tmp_path / "distilled")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"tensors: needs torch: pip install delt_jax\[torch\]"):
+    with pytest.raises(InputError, match=r"tensors: needs torch: pip install 'delt_jax\[torch\]'"):
         export(tmp_path)
