@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 LAYOUT = "delt_jax/compact_labels/1"
 MEGABYTES = 256  # after which a file ends
 LOADING = """
+import torch
 from delt_jax.torch import DistilledSet  # or copy its file, delt_jax/torch/dataset.py
 data = DistilledSet(".", labels="labels")
-for epoch in range(300):
-    data.set_epoch(epoch)
-    for images, logits in torch.utils.data.DataLoader(data, batch_size=50, shuffle=True):
-        ...  # float32 [b, 3, s, s], normalised; float32 [b, k], at temperature 1
+data.set_epoch(0)  # before each one
+for images, logits in torch.utils.data.DataLoader(data, batch_size=50, shuffle=True):
+    ...  # float32 [b, 3, s, s], normalised; float32 [b, k], at temperature 1
 """
 
 

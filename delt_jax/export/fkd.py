@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from delt_jax.export.distilled_set import DistilledSet
 
 LOADING = """
-# In a clone of VILA-Lab/SRe2L, in SRe2L/validate; PyTorch patched as the README there says. The
-# last / is needed; batch size and epochs: see labels.json of the run.
-python train_FKD.py --train-dir=HERE/train --fkd-path=HERE/labels/ --mix-type=cutmix -T 20 ...
+import torch
+batch = torch.load("labels/epoch_0/batch_0.tar", weights_only=True)
+coords, flips, permutation, kept, box, logits = batch
+# SRe2L's loader: train_FKD.py --train-dir=train --fkd-path=labels/ --mix-type=cutmix ...; the
+# last / is needed. docs/labels.md of delt_jax has the rest.
 """
 
 
