@@ -222,7 +222,7 @@ class _Labels:
             n, size = self.stored["images"], self.stored["size"]
             raise ValueError(
                 f"{self.folder}: labels of other images, or in another order; expected those of "
-                f"the {n} images of {size} x {size} pixels that relabel saw"
+                f"the {n} images of {size} x {size} pixels that relabel saw, decoded alike"
             )
 
     def at(self, epoch: int, index: int) -> tuple[_View, Sequence[int], np.ndarray]:
