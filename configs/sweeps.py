@@ -120,7 +120,8 @@ def methods(arg):
             claims += _top1_claims(by_name["delt"], by_name[other]) or [
                 Claim("delt", other, "top1", _expectation(other))
             ]
-            if other not in ("selected", "random"):
+            # A single image is its own centroid.
+            if other not in ("selected", "random") and arg.ipc != 1:
                 claims.append(Claim("delt", other, "cosine", _cosine_source(other)))
     title = _title(arg, "Methods")
     return Sweep("methods", title, tuple(points), tuple(claims))
