@@ -188,5 +188,5 @@ def test_smoke_runs_every_stage(name, tmp_path):
         return
     second = run_module("delt_jax.main", *words)
     assert second.returncode == 0, second.stderr
-    for stage in ("squeeze", "select", "synthesize"):
+    for stage in ("squeeze", "select", "synthesize", "relabel"):
         assert f"{stage}: done before, kept" in second.stdout
