@@ -26,8 +26,6 @@ from configs import base, presets
 from delt_jax.errors import InputError
 from delt_jax.sweep.points import Claim, Paper, Point, Sweep
 
-# What `method=` of the configs takes, in the order of the table.
-METHODS = ("delt", "early_only", "cda", "sre2l", "rded", "selected", "random")
 SMALL = (
     "cifar10",
     "cifar100",
@@ -101,7 +99,7 @@ def get_sweep(arg=None):
 
 def methods(arg):
     """Every method on one data set, IPC and teacher."""
-    arg = _parse(arg, data="cifar10", ipc=10, schedule="", methods="+".join(METHODS))
+    arg = _parse(arg, data="cifar10", ipc=10, schedule="", methods="+".join(presets.METHODS))
     chosen = arg.methods.split("+")
     arch = _family(arg.data, arg.teacher)
     points = [
@@ -120,7 +118,8 @@ def methods(arg):
             claims += _top1_claims(by_name["delt"], by_name[other]) or [
                 Claim("delt", other, "top1", _expectation(other))
             ]
-            if other not in ("selected", "random"):
+            # A single image is its own centroid.
+            if other not in ("selected", "random") and arg.ipc != 1:
                 claims.append(Claim("delt", other, "cosine", _cosine_source(other)))
     title = _title(arg, "Methods")
     return Sweep("methods", title, tuple(points), tuple(claims))

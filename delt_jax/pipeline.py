@@ -29,6 +29,8 @@ class Stage:
       ignores: parts of those that do not (arrangement, logging, what each result file keys itself).
       additive: parts that name its results one by one. More may be asked for later, so the stage is
         entered every time and keeps what it has itself.
+      named: of the values of those parts, the ones that name results of this stage, which is not
+        entered again for others; () where all do.
       outputs: names of `WorkDir` attributes that hold its results.
       always: cheap, and depends on everything: runs every time.
       shared: all hosts of a run work on it, each on its share; else the first one does it.
@@ -41,6 +43,7 @@ class Stage:
     reads: tuple[str, ...]
     ignores: tuple[str, ...] = ()
     additive: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     always: bool = False
     shared: bool = False
@@ -84,6 +87,7 @@ STAGES: tuple[Stage, ...] = (
             "labels",
         ),
         additive=("evaluate.labels",),
+        named=("stored",),
         outputs=("labels",),
     ),
     Stage(
@@ -203,7 +207,7 @@ def run(
     crew.wait("settled")
     results = {}
     for stage in wanted:
-        again = stage.always or stage.additive
+        again = stage.always or _keeps_itself(stage, values)
         if crew.agree("done", not again and _is_done(stage, values, workdir)):
             if crew.is_first:
                 say(f"{stage.name}: done before, kept")
@@ -284,6 +288,12 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _keeps_itself(stage: Stage, values: dict[str, Any]) -> bool:
+    """Whether results are asked for that the stage keeps one by one."""
+    flat = _flatten(values)
+    return any(not stage.named or set(stage.named) & set(flat[part]) for part in stage.additive)
 
 
 def _write_record(stage: Stage, values: dict, workdir: WorkDir, seconds: float | None) -> None:

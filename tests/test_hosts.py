@@ -71,6 +71,16 @@ def test_the_others_learn_why_a_host_has_stopped(notes):
     first.leave()
 
 
+def test_a_host_that_has_left_looks_at_the_notes_no_more(notes, monkeypatch):
+    get = Hosts._get
+    monkeypatch.setattr(hosts, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(Hosts, "_get", lambda self, key: time.sleep(0.05) or get(self, key))
+    host = Hosts(1, 2)
+    time.sleep(0.12)  # in the middle of a look
+    host.leave()
+    assert not host._watcher.is_alive()
+
+
 def test_a_host_alone_waits_for_nobody():
     alone = Hosts()
     alone.wait("done")

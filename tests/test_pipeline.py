@@ -148,3 +148,13 @@ def test_stored_labels_may_be_asked_for_later_but_not_changed():
     other = base.get_base()
     other.labels.dtype = "int8"
     assert pipeline._inputs(relabel, other.to_dict()) != before
+
+
+def test_relabel_is_entered_again_for_stored_labels_alone():
+    from configs import base
+
+    (relabel,) = (stage for stage in pipeline.STAGES if stage.name == "relabel")
+    config = base.get_base()
+    for labels, again in ((("soft",), False), (("soft", "hard"), False), (("stored",), True)):
+        config.evaluate.labels = labels
+        assert pipeline._keeps_itself(relabel, config.to_dict()) is again, labels

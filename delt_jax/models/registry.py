@@ -201,11 +201,6 @@ def initialise(module: nn.Module, image_size: int, key: Key[Array, ""]) -> dict:
     return jax.jit(module.init)(key, images)  # jit leaves the forward pass out
 
 
-def student_arch(name: str, teacher: str) -> str:
-    """The architecture that an option's word for a student means: the teacher's for "teacher"."""
-    return teacher if name in ("", "teacher") else name
-
-
 def batch_norm_order(module: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]:
     """Paths of the BatchNorms in forward order, which is the order of torch's `modules()`.
 

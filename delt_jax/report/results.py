@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import delt_jax
-from delt_jax.models import registry
+from delt_jax.models.students import student_archs
 from delt_jax.report.intervals import deviation, welch_interval
 from delt_jax.report.record import ContinualStep, Evaluation, Record, config_value
 from delt_jax.runtime.workdir import WorkDir
@@ -97,10 +97,8 @@ def _in_config_order(record: Record) -> list[Evaluation]:
     def position(names: Any, name: Any) -> tuple[int, Any]:
         return (names.index(name) if name in names else len(names), name)
 
-    students = [
-        registry.student_arch(name, record.teacher.get("arch", ""))
-        for name in config_value(record.config, "evaluate.students", [])
-    ]
+    words = config_value(record.config, "evaluate.students", [])
+    students = student_archs(words, record.teacher.get("arch", ""))
     seeds = list(config_value(record.config, "evaluate.seeds", []))
     return sorted(
         record.evaluations, key=lambda e: (position(students, e.student), position(seeds, e.seed))

@@ -39,7 +39,8 @@ class Hosts:
         self._left = threading.Event()
         if count > 1:
             self._beat(0)
-            threading.Thread(target=self._watch, name="hosts", daemon=True).start()
+            self._watcher = threading.Thread(target=self._watch, name="hosts", daemon=True)
+            self._watcher.start()
 
     @property
     def is_first(self) -> bool:
@@ -93,6 +94,7 @@ class Hosts:
             if error:
                 self._set(f"stopped/{self.index}", error)
             self._set(f"left/{self.index}", "left")
+            self._watcher.join(3 * BEAT_SECONDS)  # it must not ask for notes that are gone
             if self.is_first:  # which holds the notes
                 deadline = time.monotonic() + 3 * BEAT_SECONDS
                 while time.monotonic() < deadline and not all(

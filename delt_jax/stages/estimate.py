@@ -12,7 +12,7 @@ from typing import Any, Literal
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.data.split_sizes import SplitSizes
 from delt_jax.export.stored_labels import VIEW_BYTES, stored_bytes
-from delt_jax.models import registry
+from delt_jax.models.students import student_archs
 from delt_jax.stages.labelling import coding_of
 from delt_jax.stages.planning import Plan
 
@@ -175,7 +175,7 @@ def _student_tasks(
     count = sum(counts.values())
     found = []
     tests = tested_epochs(options.epochs, options.eval_every)
-    for name in _students(config):
+    for name in student_archs(options.students, teacher):
         forward = forward_flops(name)
         passes = images * options.epochs
         labelling = counts.get("soft", 0) * FORWARD * forward_flops(teacher)
@@ -214,14 +214,14 @@ def _continual_tasks(config: Any, images: int, forward_flops: Callable[[str], fl
             "hosts",
             count,
         )
-        for name in _students(config)
+        for name in student_archs(options.students, config.teacher.arch)
     ]
 
 
 def _fairness_task(config: Any, images: int, forward_flops: Callable[[str], float]) -> Task:
     """Students without augmentation, of two sets, and of hard labels at each learning rate."""
     options, teacher = config.evaluate, config.teacher.arch
-    student = next(iter(_students(config)), teacher)
+    student = next(iter(student_archs(options.students, teacher)), teacher)
     seeds, rates = len(options.seeds), len(config.fairness.learning_rates)
     labelled, count = 2 * seeds, (2 + rates) * seeds
     work = count * TRAINING * forward_flops(student) + labelled * FORWARD * forward_flops(teacher)
@@ -232,12 +232,6 @@ def _fairness_task(config: Any, images: int, forward_flops: Callable[[str], floa
         "hosts",
         count,
     )
-
-
-def _students(config: Any) -> tuple[str, ...]:
-    """Architectures that students are trained of, each once."""
-    teacher, names = config.teacher.arch, config.evaluate.students
-    return tuple(dict.fromkeys(registry.student_arch(name, teacher) for name in names))
 
 
 def tested_epochs(epochs: int, every: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
+from delt_jax.models.students import student_archs
 from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
@@ -117,7 +118,7 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
 
 def student_names(names: Any, teacher: Network) -> tuple[str, ...]:
     """Architectures by name, the teacher's for "" and "teacher"; each is built once to check it."""
-    students = tuple(dict.fromkeys(registry.student_arch(name, teacher.arch) for name in names))
+    students = student_archs(names, teacher.arch)
     if not students:
         raise InputError("evaluate.students is empty; expected at least one architecture")
     for name in students:

@@ -16,8 +16,8 @@ import numpy as np
 
 from delt_jax.core.fairness import augmentation_robust_score, label_robust_score
 from delt_jax.errors import InputError
-from delt_jax.models import registry
 from delt_jax.models.network import Network, load_network
+from delt_jax.models.students import student_arch
 from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
@@ -83,7 +83,7 @@ def run(config: Any, workdir: WorkDir) -> FairnessResult:
     check(config)
     _check_evaluated(options)
     teacher, spec = load_network(workdir.teacher), describe(config)
-    student = registry.student_arch(options.students[0], teacher.arch)
+    student = student_arch(options.students[0], teacher.arch)
     full = _full_data_top1(config.fairness.full_data_top1, student, teacher)
     soft = read_protocol(config, student, spec, teacher)
     evaluated = {

@@ -24,7 +24,7 @@ from PIL import Image
 
 from delt_jax.data.decoding import decode
 from delt_jax.export.manifest import ImageRecord, read_file
-from delt_jax.models import registry
+from delt_jax.models.students import student_arch
 from delt_jax.report.axes import thin
 from delt_jax.report.gallery import data_uri
 from delt_jax.report.orderings import judge
@@ -103,7 +103,7 @@ def _point(step: Step, is_done: bool) -> dict[str, Any]:
 def _rows(step: Step, results: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each student; of a point that is not done, for those of the paper."""
     arch = step.config.teacher.arch
-    paper = {registry.student_arch(name, arch): p for name, p in step.point.paper.items()}
+    paper = {student_arch(name, arch): p for name, p in step.point.paper.items()}
     rows = []
     for student in results.get("students") or paper or [arch]:
         ours = (results.get("students") or {}).get(student, {}).get("distilled", {})
@@ -137,7 +137,7 @@ def _judged(
         samples = [list(values) for values in zip(*pairs)] or [[], []]
     for name in () if is_cosine else names:
         rows = points[name]["rows"]
-        student = registry.student_arch(student, points[name]["teacher"]["arch"])
+        student = student_arch(student, points[name]["teacher"]["arch"])
         row = next((row for row in rows if row["student"] == student), None)
         samples.append([seed["top1"] for seed in row["seeds"].values()] if row else [])
     return {

@@ -125,6 +125,14 @@ def test_another_schedule_is_of_the_methods_with_a_synthesis_and_is_said():
     assert found["rded"].iterations == found["random"].iterations == 0
 
 
+def test_single_images_have_no_diversity_to_compare():
+    measures = {
+        ipc: {claim.measure for claim in sweeps.get_sweep(f"methods,data=cifar10,ipc={ipc}").claims}
+        for ipc in (1, 10)
+    }
+    assert measures == {1: {"top1"}, 10: {"top1", "cosine"}}
+
+
 def test_methods_without_synthesis_are_those_of_no_iterations():
     steps = planned("methods,data=cifar10")
     real = [step.point.name for step in steps if not step.config.synthesis.iterations]
