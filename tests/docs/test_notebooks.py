@@ -1,6 +1,5 @@
 """notebooks/: stored without outputs, and each runs from its first cell to its last."""
 
-import os
 import pathlib
 
 import pytest
@@ -22,12 +21,12 @@ def test_outputs_are_not_stored(path):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("digits")  # see test_pages.py
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tmp_path, monkeypatch):
-    """In a kernel of this interpreter, on one device; a cell that fails fails here."""
-    monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+def test_a_notebook_runs(path, tmp_path, one_device, monkeypatch):
+    """In a kernel of this interpreter; a cell that fails fails here."""
+    for name, value in one_device.items():
+        monkeypatch.setenv(name, value)
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
         notebook,

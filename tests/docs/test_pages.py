@@ -6,6 +6,8 @@ import itertools
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 import tiny_run
@@ -20,6 +22,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"python -m ((?:delt_jax|benchmarks)[.\w]*)((?:[^\n`\\|]|\\\n)*)")
 FENCE = re.compile(r"(?:<!-- run: (\w+) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
+# What runs the digits compiles the same programs, so one worker runs all of it (test_notebooks.py).
+AFTER_ANOTHER = pytest.mark.xdist_group("digits")
 INDENTED = re.compile(r"(?:(?<=\n\n)|^)((?: {4}[^\n]*\n)+)", re.M)
 
 
@@ -75,12 +79,13 @@ def test_a_command_of_a_run_resolves(words, tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", commands("delt_jax.sweep"))
 def test_a_command_of_a_sweep_has_points_that_resolve(words, monkeypatch):
     monkeypatch.chdir(ROOT)
-    values = dict(word.lstrip("-").partition("=")[::2] for word in words)
+    of_points = [word for word in words if word.startswith("--config.")]
+    values = dict(word.lstrip("-").partition("=")[::2] for word in words if word not in of_points)
     assert values.keys() <= {"sweep", "workdir", "collect", "point", "dry-run", "overwrite"}
     points = load_sweep(values["sweep"]).points
     assert points
     for point in points:
-        check_options(resolve_config(point.arguments))
+        check_options(resolve_config([*point.arguments, *of_points]))
 
 
 @pytest.mark.parametrize(
@@ -104,24 +109,23 @@ def test_the_flags_of_a_benchmark_exist(program, words):
     [
         pytest.param(
             *found,
-            marks=[pytest.mark.slow] if found[1] == "digits" else [],
+            marks=[pytest.mark.slow, AFTER_ANOTHER] if found[1] == "digits" else [],
             id=f"{found[0].stem}-{found[1] or number}",
         )
         for number, found in enumerate(snippets())
     ],
 )
-def test_a_snippet_parses_and_runs_if_it_says_so(page, name, code, tmp_path, monkeypatch, capsys):
-    tree = ast.parse(code)
-    assert tree.body
+def test_a_snippet_parses_and_runs_if_it_says_so(page, name, code, tmp_path, one_device):
+    assert ast.parse(code).body
     if name:
-        monkeypatch.chdir(tmp_path)
-        exec(compile(tree, str(page), "exec"), {})
-        printed = capsys.readouterr().out.strip()
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=one_device, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
         # What a page says that a snippet prints follows it in a block of its own.
         said = re.search(
             re.escape(code) + r"```\n\nprints\n\n```\n(.*?)```", page.read_text(), re.S
         )
-        assert said is None or printed == said[1].strip()
+        assert said is None or done.stdout.strip() == said[1].strip()
 
 
 def slug(heading):
@@ -156,7 +160,10 @@ def test_files_that_are_named_exist(page):
 def test_options_that_are_named_exist(page):
     config = base.get_base()
     sections = [name for name, value in config.items() if hasattr(value, "items")]
-    pattern = rf"(?:`|--config\.)((?:{'|'.join(sections)})\.(?!html\b|md\b)[a-z][\w.]*)(?=[`=\s,*])"
+    files = "html|json|md|npz|safetensors"
+    pattern = (
+        rf"(?:`|--config\.)((?:{'|'.join(sections)})\.(?!(?:{files})\b)[a-z][\w.]*)(?=[`=\s,*])"
+    )
     for option in re.findall(pattern, page.read_text()):
         part = config
         for name in option.rstrip(".").split("."):
