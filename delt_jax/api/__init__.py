@@ -9,10 +9,8 @@
         teacher, train, ipc=10, ranking=ranking, iterations=400, round_iterations=50, flip=0.0
     )
     distilled.show()
-    found = delt_jax.evaluate(
-        distilled, test, teacher, epochs=20, seeds=(3407,), flip=0.0, min_scale=0.5, randaugment_ops=0
-    )
-    print(found)
+    views = dict(flip=0.0, min_scale=0.5, randaugment_ops=0)  # digits: mild ones, never mirrored
+    print(delt_jax.evaluate(distilled, test, teacher, epochs=20, seeds=(3407,), **views))
     distilled.save("out/digits")
 
 Every function is importable from `delt_jax` itself, which is light: this package, and JAX with

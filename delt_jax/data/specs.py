@@ -156,8 +156,8 @@ _ALL = (
         # TFDS has one split, in an order that it shuffled.
         train_split="train[:85%]",
         test_split="train[85%:]",
-        terms="Photographs under CC BY 2.0; LICENSE.txt in the archive of the TensorFlow team names "
-        "the author of each, who must be named.",
+        terms="Photographs under CC BY 2.0; LICENSE.txt in the TensorFlow team's archive names the "
+        "author of each, who must be named.",
     ),
 )
 
