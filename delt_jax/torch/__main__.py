@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from delt_jax.torch.dataset import DistilledSet, find_images, show
 
@@ -90,7 +91,7 @@ def train(
     )
     model.train()
     losses = []
-    for epoch in range(epochs):
+    for epoch in (bar := tqdm(range(epochs), unit="epoch", mininterval=1)):
         data.set_epoch(epoch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / (2 * epochs)))
@@ -108,6 +109,7 @@ def train(
             optimizer.step()
             total += loss.item() * len(images)
         losses.append(total / len(data))
+        bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
     return losses
 
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from fkd_loader import fkd_batches, load_batch
 from labelled_run import BATCH, EPOCHS, IMAGES, files_of, make_run, source_of
+from tiny_run import SIZE
 
 from delt_jax.core.augment.stored_views import show
 from delt_jax.export import fkd
@@ -18,11 +20,6 @@ def exported(tmp_path_factory):
     return folder / "out", files_of(run), images
 
 
-def load(folder, epoch, number):
-    path = folder / "labels" / f"epoch_{epoch}" / f"batch_{number}.tar"
-    return torch.load(path, weights_only=True)
-
-
 def test_nothing_but_epochs_lies_beside_them(exported):
     folder, _, _ = exported
     assert {path.name for path in (folder / "labels").iterdir()} == {
@@ -32,7 +29,7 @@ def test_nothing_but_epochs_lies_beside_them(exported):
 
 
 def test_types_are_those_of_their_files(exported):
-    coords, flips, permutation, kept, box, logits = load(exported[0], 0, 0)
+    coords, flips, permutation, kept, box, logits = load_batch(exported[0], 0, 0)
     assert [t.dtype for t in (coords, flips, permutation, logits)] == [
         *(torch.float32, torch.bool, torch.int64, torch.float16)
     ]
@@ -44,35 +41,19 @@ def test_types_are_those_of_their_files(exported):
 
 def test_a_loader_like_theirs_shows_what_the_teacher_saw(exported, torchvision):
     """To one level of 255: Pillow rounds to bytes after rows and after columns, ours does not."""
-    from torchvision.transforms import functional
-
     folder, files, images = exported
-    dataset = torchvision.datasets.ImageFolder(folder / "train")
-    generator = torch.Generator()
-    generator.manual_seed(42)
-    sampler = torch.utils.data.RandomSampler(dataset, generator=generator)
     mixed = 0
-    for epoch in range(EPOCHS):
+    for epoch, number, rows, shown, classes, (*_, kept, box, logits) in fkd_batches(
+        folder, torchvision, SIZE, BATCH, EPOCHS
+    ):
         order, labels = files.read(epoch)
         expected = np.asarray(show(images, labels.views, np.arange(IMAGES)))
-        batches = torch.utils.data.BatchSampler(sampler, BATCH, drop_last=False)
-        for number, rows in enumerate(batches):
-            np.testing.assert_array_equal(rows, order[number * BATCH :][:BATCH])
-            coords, flips, permutation, kept, box, logits = load(folder, epoch, number)
-            shown = []
-            for row, fractions, flip in zip(rows, coords, flips, strict=True):
-                image, label = dataset[row]
-                assert label == row // 3
-                edges = [fractions[i].item() * image.size[1 - i % 2] for i in range(4)]
-                image = functional.resized_crop(image, *edges, [8, 8])
-                image = functional.hflip(image) if flip else image
-                shown.append(functional.to_tensor(image))
-            shown = torch.stack(shown)
-            x1, y1, x2, y2 = box
-            shown[:, :, x1:x2, y1:y2] = shown[permutation, :, x1:x2, y1:y2]
-            difference = np.abs(shown.permute(0, 2, 3, 1).numpy() - expected[rows])
-            assert difference.max() <= 1.001 / 255
-            np.testing.assert_array_equal(logits.numpy(), labels.logits[rows])
-            assert kept == 1 - (x2 - x1) * (y2 - y1) / 64
-            mixed += kept < 1
+        np.testing.assert_array_equal(rows, order[number * BATCH :][:BATCH])
+        assert classes == [row // 3 for row in rows]
+        difference = np.abs(shown.permute(0, 2, 3, 1).numpy() - expected[rows])
+        assert difference.max() <= 1.001 / 255
+        np.testing.assert_array_equal(logits.numpy(), labels.logits[rows])
+        x1, y1, x2, y2 = box
+        assert kept == 1 - (x2 - x1) * (y2 - y1) / SIZE**2
+        mixed += kept < 1
     assert mixed > 3
