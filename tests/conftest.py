@@ -51,7 +51,12 @@ def pytest_generate_tests(metafunc):
     for argument, prefix_kd in (("recovery_golden", False), ("student_golden", True)):
         if argument in metafunc.fixturenames:
             files = golden_files(metafunc.config, prefix_kd)
-            metafunc.parametrize(argument, files, ids=[file.stem for file in files])
+            # XLA's float64 convolutions are naive loops on a CPU: minutes for a ResNet-18.
+            slow = [[pytest.mark.slow] if "resnet18" in file.stem else [] for file in files]
+            runs = [
+                pytest.param(file, id=file.stem, marks=marks) for file, marks in zip(files, slow)
+            ]
+            metafunc.parametrize(argument, runs)
 
 
 @pytest.fixture

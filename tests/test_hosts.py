@@ -131,6 +131,7 @@ def begin(folder, name):
     return workdir.path
 
 
+@pytest.mark.slow
 def test_two_processes_make_what_one_makes_even_if_one_is_killed(tmp_path):
     stages = "--stages=select,synthesize,relabel,evaluate"
     begin(tmp_path, "one")

@@ -99,6 +99,7 @@ def test_a_pack_padded_with_ragged_and_empty_batches_equals_one_by_one(teacher):
     np.testing.assert_allclose(run(teacher, batch=5, width=4), alone, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_one_device_equals_several(teacher):
     mesh = device_mesh(rounds.CLASS_BATCHES)
     if mesh is None:
@@ -237,6 +238,7 @@ def test_the_loop_over_devices_has_no_collective(teacher):
         assert collective not in text
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one_without_a_collective():
     command = [sys.executable, "-m", "pytest", "-q", __file__, "-p", "no:cacheprovider"]
     command += ["-k", "equals_several or collective and not eight"]

@@ -169,6 +169,7 @@ def test_finished_class_batches_are_kept(finished, tmp_path):
     np.testing.assert_array_equal(images_of(workdir), images_of(finished[1]))
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant_the_same_command_finishes_with_the_same_bits(tmp_path):
     config, workdir = prepare(tmp_path)
     config.synthesis.iterations, config.synthesis.round_iterations = 1500, 500
