@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from delt_jax.report.wording import duration
+from delt_jax.runtime import interruption
 from delt_jax.sweep.planning import Step
 
 LOG = "sweep.log"  # in a point's folder: all that its processes have said
-PATIENCE = 10.0  # seconds for a process to end by itself once the sweep is interrupted
+# Seconds for a point to end once the sweep is to; more than it takes to save and end.
+PATIENCE = interruption.GRACE_SECONDS + 5
 
 
 def run_points(
@@ -84,18 +86,18 @@ def run_logged(command: Sequence[str], log: pathlib.Path) -> tuple[int, str]:
                 file.flush()
                 last = line.strip() or last
             return process.wait(), last
-        except BaseException:
-            # Ctrl-C at a terminal has reached it, too; whatever else ends a sweep has not.
-            _end(process)
+        except BaseException as error:
+            # Ctrl-C at a terminal has reached it, too; whatever else ends a sweep may not have.
+            _end(process, error)
             raise
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[str], error: BaseException) -> None:
+    """Ends a point: it saves what it has under way."""
+    at_terminal = isinstance(error, KeyboardInterrupt) and sys.stdin and sys.stdin.isatty()
+    if not at_terminal:
+        process.terminate()  # at once: a second signal so soon after another one counts as the same
     try:
-        process.communicate(timeout=PATIENCE if sys.stdin and sys.stdin.isatty() else 0.5)
+        process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        process.terminate()  # a run goes on from its last checkpoint, however it was ended
-        try:
-            process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        process.kill()  # a run goes on from its last checkpoint, however it was ended
