@@ -141,7 +141,7 @@ def _sum(leaves: Sequence[np.ndarray]) -> np.ndarray:
     """SHA-256 of arrays, uint8 `[32]`."""
     digest = hashlib.sha256()
     for leaf in leaves:
-        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
     return np.frombuffer(digest.digest(), np.uint8)
 
 
