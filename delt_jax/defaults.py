@@ -14,6 +14,7 @@ def get_base() -> ml_collections.ConfigDict:
     c.method = "delt"  # a name of configs/presets.py; --config.method=NAME applies its overrides, before any other
     c.seed = 0  # of every random stream but the students' (evaluate.seeds)
     c.ipc = 50  # images per class
+    c.checkpoint_minutes = 3.0  # between two saves of what any stage has under way: at most this much is lost by a kill
 
     c.data = data = ml_collections.ConfigDict()
     data.name = placeholder(str)  # a data set of delt_jax/data/specs.py
@@ -109,7 +110,6 @@ def get_base() -> ml_collections.ConfigDict:
     synthesis.sliced = True  # run each round on the joined prefix; False: one program, masked
     synthesis.steps_per_call = 0  # iterations of a device call; 0: 1 on CPU, 100 elsewhere
     synthesis.log_every = 50  # iterations between two lines of metrics.jsonl and checks of the loss
-    synthesis.checkpoint_minutes = 3.0  # at most this much work is lost by a kill
 
     c.distilled = distilled = ml_collections.ConfigDict()
     distilled.format = "jpg"  # "jpg" | "png"

@@ -11,7 +11,7 @@ from typing import Any
 from delt_jax import __version__
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
-from delt_jax.runtime import hosts
+from delt_jax.runtime import faults, hosts, lock
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import dry_run, preflight
@@ -36,6 +36,7 @@ class Stage:
       shared: all hosts of a run work on it, each on its share; else the first one does it.
       opt_in: runs only where it is named, or where the option `wanted_by` is above 0.
       wanted_by: a dotted path, or "".
+      memory: options of which less takes less of a device's memory; () where the stage sees to it.
     """
 
     name: str
@@ -49,10 +50,18 @@ class Stage:
     shared: bool = False
     opt_in: bool = False
     wanted_by: str = ""
+    memory: tuple[str, ...] = ()
 
 
+_STUDENTS_MEMORY = ("evaluate.seeds_at_once", "evaluate.batch_size")
 STAGES: tuple[Stage, ...] = (
-    Stage("squeeze", (), ("seed", "data", "teacher"), outputs=("teacher",)),
+    Stage(
+        "squeeze",
+        (),
+        ("seed", "data", "teacher"),
+        outputs=("teacher",),
+        memory=("teacher.squeeze.batch_size",),
+    ),
     Stage(
         "select",
         ("squeeze",),
@@ -60,6 +69,7 @@ STAGES: tuple[Stage, ...] = (
         ignores=("select.batch_size",),
         outputs=("ranking_csv", "selection_csv"),
         shared=True,
+        memory=("select.batch_size", "select.crops"),
     ),
     Stage(
         "synthesize",
@@ -70,7 +80,6 @@ STAGES: tuple[Stage, ...] = (
             "synthesis.sliced",
             "synthesis.steps_per_call",
             "synthesis.log_every",
-            "synthesis.checkpoint_minutes",
         ),
         outputs=("distilled", "synthesis"),
         shared=True,
@@ -89,6 +98,7 @@ STAGES: tuple[Stage, ...] = (
         additive=("evaluate.labels",),
         named=("stored",),
         outputs=("labels",),
+        memory=("ipc",),
     ),
     Stage(
         "evaluate",
@@ -98,6 +108,7 @@ STAGES: tuple[Stage, ...] = (
         additive=("evaluate.students", "evaluate.sets", "evaluate.labels", "evaluate.seeds"),
         outputs=("evaluation",),
         shared=True,
+        memory=_STUDENTS_MEMORY,
     ),
     Stage(
         "continual",
@@ -112,6 +123,7 @@ STAGES: tuple[Stage, ...] = (
         additive=("evaluate.students", "evaluate.sets", "evaluate.seeds"),
         outputs=("continual",),
         shared=True,
+        memory=_STUDENTS_MEMORY,
         opt_in=True,
         wanted_by="continual.steps",
     ),
@@ -123,6 +135,7 @@ STAGES: tuple[Stage, ...] = (
         additive=("evaluate.sets", "evaluate.labels", "evaluate.seeds", "fairness.learning_rates"),
         outputs=("fairness",),
         shared=True,
+        memory=_STUDENTS_MEMORY,
         opt_in=True,
     ),
     Stage("report", ("synthesize",), ("report",), outputs=("results_json",), always=True),
@@ -191,11 +204,25 @@ def run(
       The result of each stage that ran, on this host.
 
     Raises:
-      InputError: for an unknown stage, a stage whose config has changed, or a result of an earlier
-        stage that is missing.
+      InputError: for an unknown stage, a stage whose config has changed, a result of an earlier
+        stage that is missing, or another run in the same work directory.
     """
     stages = _chosen(config, stages)
     workdir.create()
+    if not hosts.current().is_first:  # the first one's lock is that of all
+        return _run(config, workdir, stages, overwrite, say)
+    with lock.held(workdir.path):
+        workdir.clear_partial()
+        return _run(config, workdir, stages, overwrite, say)
+
+
+def _run(
+    config: Any,
+    workdir: WorkDir,
+    stages: Sequence[str],
+    overwrite: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     crew = hosts.current()
     _check_shared(workdir, crew)
     values = json.loads(json.dumps(config.to_dict()))  # as they will be read back: tuples are lists
@@ -221,15 +248,26 @@ def run(
         if crew.is_first:
             _write_record(stage, values, workdir, None)
         if crew.is_first or stage.shared:
-            module = importlib.import_module(f"delt_jax.stages.{stage.name}")
             start = time.monotonic()
-            results[stage.name] = module.run(config, workdir)
+            results[stage.name] = _run_stage(stage, config, workdir)
             seconds = time.monotonic() - start
             if crew.is_first:
                 _write_record(stage, values, workdir, seconds)
                 say(f"{stage.name}: {seconds:.1f} s")
         crew.wait(stage.name)
     return results
+
+
+def _run_stage(stage: Stage, config: Any, workdir: WorkDir) -> Any:
+    try:
+        return importlib.import_module(f"delt_jax.stages.{stage.name}").run(config, workdir)
+    except RuntimeError as error:
+        if stage.memory and faults.is_out_of_device_memory(error):
+            raise InputError(
+                f"stage {stage.name}: out of the device's memory; expected a smaller "
+                f"{' or '.join(stage.memory)}, or a device with more that is free"
+            ) from error
+        raise
 
 
 def _check_shared(workdir: WorkDir, crew: hosts.Hosts) -> None:

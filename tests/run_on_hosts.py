@@ -19,7 +19,7 @@ def get_config(folder):
     config = make_config(pathlib.Path(folder))
     options = config.synthesis
     options.iterations, options.round_iterations, options.class_batch = 60, 20, 2
-    options.log_every, options.checkpoint_minutes = 1, 0.0
+    options.log_every, config.checkpoint_minutes = 1, 0.0
     config.select.batch_size = 8
     config.distilled.format, config.distilled.rounding = "png", "nearest"
     config.evaluate.seeds = (1, 2)

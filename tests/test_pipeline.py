@@ -1,14 +1,17 @@
 """Stages in order, skipped where done, refused where the config has changed."""
 
 import dataclasses
+import os
 import types
 
+import jax
 import pytest
 from ml_collections import ConfigDict
 
 from delt_jax import pipeline
 from delt_jax.errors import InputError
 from delt_jax.pipeline import Stage
+from delt_jax.runtime import lock
 from delt_jax.runtime.workdir import WorkDir
 
 STAGES = (
@@ -98,6 +101,44 @@ def test_a_missing_earlier_stage_is_named(tmp_path, ran):
         run(WorkDir(tmp_path), make_config(), ("select",))
 
 
+def test_a_second_run_in_the_same_work_directory_is_refused(tmp_path, ran):
+    with (
+        lock.held(tmp_path),
+        pytest.raises(InputError, match=rf"process {os.getpid()} of host .* runs there"),
+    ):
+        run(WorkDir(tmp_path), make_config())
+    assert ran == []
+    run(WorkDir(tmp_path), make_config())
+    assert len(ran) == 3
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path, ran):
+    left = [tmp_path / name for name in (".config.json.0.7.partial", "a/.b.png.1.9.partial")]
+    kept = [tmp_path / name for name in ("a/b.png", "a/.partial.txt", "a/c.partial")]
+    for path in (*left, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    run(WorkDir(tmp_path), make_config())
+    assert [path.exists() for path in (*left, *kept)] == [False, False, True, True, True]
+
+
+def test_a_device_without_memory_names_the_stage_and_what_to_lower(tmp_path, ran, monkeypatch):
+    def module(path):
+        def run(config, workdir):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to")
+
+        return types.SimpleNamespace(run=run)
+
+    monkeypatch.setattr(pipeline.importlib, "import_module", module)
+    stages = [dataclasses.replace(STAGES[0], memory=("a.batch_size", "a.crops"))]
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    message = (
+        "stage squeeze: out of the device's memory; expected a smaller a.batch_size or a.crops"
+    )
+    with pytest.raises(InputError, match=message):
+        run(WorkDir(tmp_path), make_config(), ("squeeze",))
+
+
 def test_an_unknown_stage_is_refused(tmp_path, ran):
     with pytest.raises(InputError, match="stages: got 'selct', expected some of squeeze, select"):
         run(WorkDir(tmp_path), make_config(), ("selct",))
@@ -130,6 +171,7 @@ def test_every_stage_names_real_parts_of_the_config_and_work_directory():
         for output in stage.outputs:
             assert hasattr(WorkDir("x"), output)
         assert set(stage.needs) <= set(pipeline.NAMES)
+        assert set(stage.memory) <= set(flat)
     assert dataclasses.is_dataclass(pipeline.STAGES[0])
 
 

@@ -22,7 +22,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 ELSEWHERE = {
     "train_teacher": (),
     "rank": ("mode", "factor", "ranking"),
-    "synthesize": ("ranking", "checkpoint_minutes", "naming"),
+    "synthesize": ("ranking", "naming"),
     "evaluate": ("sets", "real_images"),
 }
 

@@ -19,6 +19,7 @@ from typing import Any
 from delt_jax.data.arrays import ArraySource
 from delt_jax.data.image_source import ImageSource
 from delt_jax.errors import InputError
+from delt_jax.runtime import interruption
 
 AUTO = -1
 AUTO_MORE_CORES = 4  # auto takes processes on machines with more cores, for splits of
@@ -77,6 +78,7 @@ def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[...,
         try:
             return pool.submit(_call, *args).result()
         except BrokenProcessPool as error:
+            interruption.check()  # it had the same signal, before it could learn to ignore it
             raise InputError(
                 f"one of {workers} processes that decode images has died, perhaps for lack of "
                 "memory; expected it to live, or a smaller data.workers (0: none)"
@@ -94,7 +96,8 @@ _function: Callable[..., Any]  # of this process, where it is a worker
 def _begin(function: Callable[..., Any]) -> None:
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are for the parent, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

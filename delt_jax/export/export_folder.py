@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from delt_jax.errors import InputError
 from delt_jax.export.manifest import EXPORT, FILE_NAME, read_manifest
+from delt_jax.runtime import faults, interruption
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
@@ -28,6 +29,8 @@ def new_folder(destination: pathlib.Path) -> Iterator[pathlib.Path]:
     partial = destination.with_name(f".{destination.name}.partial")
     replaced = destination.with_name(f".{destination.name}.replaced")
     try:
+        if replaced.exists() and not destination.exists():  # killed between the two renames
+            replaced.rename(destination)
         for left in (partial, replaced):  # of an export that was killed
             if left.exists():
                 shutil.rmtree(left)
@@ -37,16 +40,18 @@ def new_folder(destination: pathlib.Path) -> Iterator[pathlib.Path]:
             f"{destination}: cannot write there ({error.strerror or error})"
         ) from error
     try:
-        yield partial
-        _write_sums(partial)
-        if destination.exists():
-            destination.rename(replaced)
-        try:
-            partial.rename(destination)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(destination)
-            raise
+        with faults.named(partial):
+            yield partial
+            _write_sums(partial)
+        with interruption.held_back():
+            if destination.exists():
+                destination.rename(replaced)
+            try:
+                partial.rename(destination)
+            except OSError:
+                if replaced.exists():
+                    replaced.rename(destination)
+                raise
     finally:
         for left in (partial, replaced):
             if left.exists():

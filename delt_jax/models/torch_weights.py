@@ -178,7 +178,7 @@ def from_state_dict(
 
     Raises:
       InputError: naming every kind of problem: missing, unexpected and misshapen keys, and a
-        classifier for another number of classes.
+        classifier for another number of classes; or the first tensor with NaN or infinity in it.
     """
     current_key = getattr(module, "current_key", lambda key: key)
     leaves: dict[tuple[str, ...], Any] = flatten_dict(variable_shapes(module, image_size))
@@ -198,6 +198,11 @@ def from_state_dict(
     variables = {}
     for key, path in keys.items():
         value = np.asarray(found[key])
+        if broken := int(np.sum(~np.isfinite(value))):
+            raise InputError(
+                f"{source}: {broken:,} of {value.size:,} values of {key} are NaN or infinite; "
+                "expected weights of a network that was trained to its end"
+            )
         if _is_kernel(path):
             value = np.moveaxis(value, (0, 1), (-1, -2))
         dtype = jnp.promote_types(value.dtype, leaves[path].dtype)

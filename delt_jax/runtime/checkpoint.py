@@ -1,10 +1,13 @@
 """Checkpoints of work under way, through Orbax (its v1 API)."""
 
+import hashlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -37,9 +40,14 @@ class Checkpointer:
 
     def save(self, step: int, tree: Any) -> None:
         """Saves a tree of arrays (host or device); older checkpoints but one are removed."""
-        tree = jax.tree.map(np.asarray, tree)
+        tree = _sealed(jax.tree.map(np.asarray, tree))
         if hosts.current().count == 1:
-            self._open().save(step, tree, overwrite=True)
+            try:
+                self._open().save(step, tree, overwrite=True)
+            except Exception:
+                self._inner = None  # closing it would only raise the same again
+                self._sweep()
+                raise
             return
         _write(self._files / f"{step:09d}{SUFFIX}", tree)
         for old in sorted(self._files.glob(f"*{SUFFIX}"))[:-KEEP]:
@@ -55,11 +63,10 @@ class Checkpointer:
         shapes = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), like)
         for step, path in self._found():
             try:
-                tree = self._read(step, path, like)
+                tree = _unsealed(self._read(step, path, _sealed(like)))
             except Exception as error:  # noqa: BLE001 (whatever it is, the one before may be whole)
                 print(f"checkpoint {step} in {self._directory} cannot be read: {error}")
                 continue
-            tree = jax.tree.map(np.asarray, tree)
             if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) == shapes:
                 return step, tree
         return None
@@ -88,6 +95,11 @@ class Checkpointer:
         files = list(self._files.glob(f"[0-9]*{SUFFIX}"))
         return sorted(((int(path.stem), path) for path in [*folders, *files]), reverse=True)
 
+    def _sweep(self) -> None:
+        """Removes the half of a checkpoint, which may well fill the disk that had no more room."""
+        for left in self._directory.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def _read(self, step: int, path: pathlib.Path, like: Any) -> Any:
         if path.suffix == SUFFIX:
             return _read(path, like)
@@ -108,6 +120,29 @@ class Checkpointer:
                 cleanup_tmp_directories=True,
             )
         return self._inner
+
+
+def _sealed(tree: Any) -> dict[str, Any]:
+    """A tree with its sum: a damaged byte of an array is none that Orbax or safetensors notice."""
+    leaves = jax.tree.leaves(tree)
+    is_held = all(isinstance(leaf, np.ndarray) for leaf in leaves)  # else shapes to restore like
+    return {"tree": tree, "sha256": _sum(leaves) if is_held else np.zeros(32, np.uint8)}
+
+
+def _unsealed(found: dict[str, Any]) -> Any:
+    """The tree again; raises `ValueError` where it is not what was saved."""
+    tree = jax.tree.map(np.asarray, found["tree"])
+    if (np.asarray(found["sha256"]) != _sum(jax.tree.leaves(tree))).any():
+        raise ValueError("its arrays have changed since they were saved")
+    return tree
+
+
+def _sum(leaves: Sequence[np.ndarray]) -> np.ndarray:
+    """SHA-256 of arrays, uint8 `[32]`."""
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _named(tree: Any) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from delt_jax.errors import InputError, Interrupted
+from delt_jax.runtime import faults, interruption, terminal
+from delt_jax.runtime.interruption import CTRL_C, INTERRUPTED
 
-MISTAKE, INTERRUPTED, CTRL_C = 2, 75, 130  # exit statuses; 75 is EX_TEMPFAIL: try it again
+MISTAKE = 2  # exit status; those of runs that are to be started again are CTRL_C and INTERRUPTED
 
 
 def run_program(
@@ -20,14 +22,33 @@ def run_program(
 ) -> None:
     """Runs `main` with the words that `parse` leaves of the command line, and exits.
 
+    Signals end it in seconds (see `interruption`), a fault of a disk in a line (see `faults`), and
+    the loss of its terminal costs it nothing but the words that nobody reads.
+
     Args:
       main: returns the exit status, or None for 0.
       parse: see `parse_flags`.
       on_mistake: called with the text of an `InputError`, after it has been printed.
     """
     logging.set_verbosity(logging.WARNING)
+    with terminal.lasting_output(), interruption.heeded():
+        _run(main, parse, on_mistake)
+
+
+def _run(
+    main: Callable[[list[str]], Any],
+    parse: Callable[[Sequence[str]], list[str]],
+    on_mistake: Callable[[str], Any],
+) -> None:
     try:
-        app.run(main, flags_parser=parse)
+        try:
+            app.run(main, flags_parser=parse)
+        except InputError:
+            raise
+        except Exception as error:
+            if fault := faults.explained(error):
+                raise fault from error
+            raise
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         on_mistake(str(error))

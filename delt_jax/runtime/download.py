@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from delt_jax.errors import InputError
+from delt_jax.runtime import faults
 from delt_jax.runtime.progress import Progress
 
 TRIES = 4  # connections that break off in a row without a byte of progress, before giving up
@@ -133,6 +134,8 @@ def _complete(url: str, part: pathlib.Path, path: pathlib.Path) -> None:
                 raise InputError(f"{url}: {error.code} {error.reason}") from error
             reason = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
+            if faults.is_disk_full(error):
+                raise
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
             if not have and isinstance(error, urllib.error.URLError):
                 raise InputError(
@@ -166,6 +169,7 @@ def _fetch(url: str, part: pathlib.Path, have: int) -> bool:
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with (
+            faults.named(part),
             part.open("ab" if have else "wb") as file,
             Progress(total or 0, f"downloading {part.stem}", unit="bytes", done=have) as bar,
         ):

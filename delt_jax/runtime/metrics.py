@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 import pathlib
 import time
-from typing import Any
+from typing import Any, BinaryIO
+
+from delt_jax.runtime import faults
 
 
 class MetricsLog:
@@ -18,9 +21,11 @@ class MetricsLog:
         row = {"time": round(time.time(), 3), "stage": stage}
         row.update({name: _plain(value) for name, value in values.items()})
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # One write call per line: lines of a process that is killed are whole or not there.
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        # One write call per line: lines of a process that is killed are whole or not there. Those
+        # that a full disk has cut short are not to spoil the next one.
+        with faults.named(self._path), self._path.open("ab+") as file:
+            begins = "" if _is_at_line_start(file) else "\n"
+            file.write(f"{begins}{json.dumps(row)}\n".encode())
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -28,16 +33,27 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 
     Those of other hosts of the run (`metrics.host1.jsonl`, beside `metrics.jsonl`) are among them.
     """
-    rows = []
+    rows: list[tuple[float, dict[str, Any]]] = []
     for file in (path, *sorted(path.parent.glob(f"{path.stem}.host*{path.suffix}"))):
         if not file.exists():
             continue
+        latest = -math.inf
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
                 continue
-    return sorted(rows, key=lambda row: row["time"])
+            # A clock that is set back does not change the order in which a host wrote.
+            latest = max(latest, row["time"])
+            rows.append((latest, row))
+    return [row for _, row in sorted(rows, key=lambda one: one[0])]
+
+
+def _is_at_line_start(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    if size:
+        file.seek(size - 1)
+    return not size or file.read(1) == b"\n"
 
 
 def _plain(value: Any) -> Any:

@@ -10,16 +10,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from delt_jax.errors import InputError
-from delt_jax.runtime import hosts
+from delt_jax.runtime import faults, hosts
+
+PARTIAL = ".partial"  # ends the names of files and folders that are not whole yet
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
     """Writes `data` under a temporary name beside `path`, syncs it, renames it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     host = hosts.current().index  # process numbers repeat on the hosts that share a folder
-    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}{PARTIAL}")
     try:
-        with temporary.open("wb") as file:
+        with faults.named(path), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -64,6 +66,14 @@ class WorkDir:
                 f"workdir {str(self.path)!r}: cannot write there ({error.strerror or error}); "
                 "expected a folder that exists or can be made"
             ) from error
+
+    def clear_partial(self) -> None:
+        """Removes what writes left half done that a kill cut short; nothing else may write here."""
+        for root, folders, files in os.walk(self.path):
+            for name in files:
+                if name.startswith(".") and name.endswith(PARTIAL):
+                    (pathlib.Path(root) / name).unlink(missing_ok=True)
+            folders[:] = [name for name in folders if not name.startswith(".")]
 
     def write_bytes(self, path: pathlib.Path, data: bytes) -> None:
         """See `write_atomically`."""

@@ -20,6 +20,7 @@ from delt_jax.core.schedule import ClassBatch
 from delt_jax.core.synthesis import State, Variables
 from delt_jax.errors import InputError
 from delt_jax.models.cost import tree_bytes
+from delt_jax.runtime import faults
 from delt_jax.runtime.metrics import MetricsLog
 
 AUTO = 0  # the value of `synthesis.class_batches_per_device` that stands for a search
@@ -28,6 +29,10 @@ MEMORY_SHARE = 0.9  # of a device's memory that a program may take; the rest is 
 TRIAL_SHARE = 0.1  # no further trial where it would take more than this share of what is left
 TIMED_SECONDS = 0.5  # of steps, twice
 MOST_STEPS = 200  # so many at most
+ONE_TOO_MANY = (
+    "one class batch does not fit into the device's memory; expected a smaller "
+    "synthesis.class_batch, or synthesis.compute_dtype = bfloat16"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +114,10 @@ def search(
             if limit is None or taken <= limit or width == 1:
                 rate = measure(width)
         except jax.errors.JaxRuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not faults.is_out_of_device_memory(error):
                 raise
             if width == 1:
-                raise InputError(
-                    "one class batch does not fit into the device's memory; expected a smaller "
-                    "synthesis.class_batch, or synthesis.compute_dtype = bfloat16"
-                ) from error
+                raise InputError(ONE_TOO_MANY) from error
         trials.append(Trial(width, taken, rate, clock() - start))
         if rate is None:
             return Choice(best, f"{width} do not fit into the memory", tuple(trials))
@@ -132,8 +134,24 @@ def _widths(most: int) -> list[int]:
     return [*(2**power for power in range(max(most - 1, 0).bit_length())), max(most, 1)]
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    return any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "ut of memory"))
+def narrower(width: int, error: Exception, say: Callable[[str], None] = print) -> int:
+    """Half of a width that turned out too wide while it ran, as where others use the device.
+
+    Args:
+      width: class batches on each device.
+      error: what the device said.
+      say: takes the line for people.
+
+    Raises:
+      InputError: where one class batch is too many.
+    """
+    if width == 1:
+        raise InputError(ONE_TOO_MANY) from error
+    say(
+        f"synthesize: out of the device's memory with {width} class batches side by side; going on "
+        f"with {width // 2} from what was saved last"
+    )
+    return width // 2
 
 
 def choose(

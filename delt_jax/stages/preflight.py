@@ -23,6 +23,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 # Option, smallest and largest value.
 RANGES: tuple[tuple[str, float, float], ...] = (
     ("ipc", 1, float("inf")),
+    ("checkpoint_minutes", 0, float("inf")),
     ("data.workers", -1, float("inf")),
     ("synthesis.learning_rate", 0, float("inf")),
     ("synthesis.bn_weight", 0, float("inf")),
@@ -32,7 +33,6 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("synthesis.class_batches_per_device", 0, float("inf")),
     ("synthesis.steps_per_call", 0, float("inf")),
     ("synthesis.log_every", 1, float("inf")),
-    ("synthesis.checkpoint_minutes", 0, float("inf")),
     ("distilled.quality", 1, 95),
     ("select.batch_size", 1, float("inf")),
     ("select.images_per_class", 0, float("inf")),

@@ -20,15 +20,15 @@ from delt_jax.data.image_source import ImageSource
 from delt_jax.data.pipeline import Batch, Views, batches
 from delt_jax.data.specs import Channels
 from delt_jax.models.network import Network
-from delt_jax.runtime import hosts
+from delt_jax.runtime import hosts, interruption, save_points
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.progress import Progress
+from delt_jax.runtime.save_points import SavePoints
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import partial_ranking
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.partial_ranking import Part
 
-SAVE_SECONDS = 60.0  # between two saves of the scores so far
 BATCHES_AHEAD = 2  # on the device while the host decodes the next one
 
 
@@ -58,13 +58,14 @@ def rank(
     views: Views | None = None,
     strict: bool = False,
     workers: int = -1,
+    save_minutes: float = save_points.MINUTES,
 ) -> Ranking:
     """Scores every image of a source: its centre crop, or the best of its views.
 
-    Holds a few batches and the scores. What is done is kept every minute; the same call goes on
-    from there, at the border of a batch, so that its result is that of an uninterrupted run, to the
-    bit where the devices are the same. Hosts score their shares of what is left, and each of them
-    gets the whole.
+    Holds a few batches and the scores. What is done is kept every few minutes; the same call goes
+    on from there, at the border of a batch, so that its result is that of an uninterrupted run, to
+    the bit where the devices are the same. Hosts score their shares of what is left, and each of
+    them gets the whole.
 
     Args:
       teacher: the ranker.
@@ -77,6 +78,7 @@ def rank(
       views: crops to choose the best of; None for the one centre crop of each image.
       strict: whether an image that cannot be read is an error.
       workers: processes that decode, as in `delt_jax.data.pipeline.batches`.
+      save_minutes: between two saves of the scores so far.
 
     Raises:
       InputError: where a score is not finite, or an image cannot be read and `strict`; both name
@@ -97,7 +99,11 @@ def rank(
         print(f"ranking: going on from image {done:,} of {len(source):,}")
     own = crew.dealt(left)
     score = scorer(teacher, channels, image_size, batch_size, mesh)
-    with Progress(len(source), "ranking", unit="images", done=done) as bar:
+    points = SavePoints(save_minutes)
+    with (
+        Progress(len(source), "ranking", unit="images", done=done) as bar,
+        interruption.held_back(),
+    ):
         for first, stop in partial_ranking.stretches(own):
             part = Part(first)
             save = functools.partial(part.save, workdir, identity)
@@ -111,7 +117,7 @@ def rank(
                 workers=workers,
             )
             try:
-                _score_part(part, found, score, source, save, bar)
+                _score_part(part, found, score, source, save, points, bar)
             finally:  # also when interrupted, or stopped by an image
                 found.close()
                 save()
@@ -133,10 +139,11 @@ def _score_part(
     score: Callable[[Batch], tuple[Array, Array]],
     source: ImageSource,
     save: Callable[[], None],
+    points: SavePoints,
     bar: Progress,
 ) -> None:
     """Scores batches one after another, a few of them on the device at a time."""
-    start = saved = time.monotonic()
+    start = time.monotonic()
     waiting: collections.deque[tuple[Batch, Array, Array]] = collections.deque()
 
     def settle(ahead: int) -> None:
@@ -152,10 +159,9 @@ def _score_part(
         without_images = batch._replace(images=np.empty((0, 0, 0, 3), np.uint8))
         waiting.append((without_images, scores, best))
         settle(BATCHES_AHEAD)
-        if time.monotonic() - saved >= SAVE_SECONDS:
+        if points.is_due:
             save()
-            hosts.current().check()
-            saved = time.monotonic()
+            points.saved()
     settle(0)
 
 

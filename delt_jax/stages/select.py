@@ -132,6 +132,7 @@ def score_images(
         views=_views(config, spec.image_size),
         strict=bool(config.data.strict),
         workers=config.data.workers,
+        save_minutes=config.checkpoint_minutes,
     )
     scores = _spread(ranked.scores, looked_at, len(source), np.nan)
     boxes = ranked.boxes

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from delt_jax.core import data_parallel, programs
@@ -16,6 +17,7 @@ from delt_jax.data.specs import Channels, DatasetSpec, check_class_order, statis
 from delt_jax.errors import InputError
 from delt_jax.models import pretrained, registry, torch_weights
 from delt_jax.models.network import CARD, Network, load_network, save_network
+from delt_jax.runtime import save_points
 from delt_jax.runtime.download import sha256
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
@@ -65,7 +67,9 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     else:
         train = open_split(config, spec, "train", recipe.side(size))
         train = CroppedImages(train, recipe.side(size), **reading)
-        teacher, before = train_from_scratch(options, spec, train, config.seed, workdir)
+        teacher, before = train_from_scratch(
+            options, spec, train, config.seed, workdir, config.checkpoint_minutes
+        )
         train.record_unreadable(workdir, "squeeze, training images")
         start -= before  # the seconds of interrupted runs count too
     accuracy = measure_teacher(teacher, test)
@@ -91,7 +95,12 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
 
 
 def train_from_scratch(
-    options: Any, spec: DatasetSpec, train: CroppedImages, seed: int, workdir: WorkDir
+    options: Any,
+    spec: DatasetSpec,
+    train: CroppedImages,
+    seed: int,
+    workdir: WorkDir,
+    save_minutes: float = save_points.MINUTES,
 ) -> tuple[Network, float]:
     """A teacher trained here, not tested yet.
 
@@ -101,6 +110,7 @@ def train_from_scratch(
       train: its training images, of side `Recipe.side`.
       seed: of initial weights, order and views.
       workdir: for checkpoints and metrics.
+      save_minutes: between two checkpoints.
 
     Returns:
       The teacher, and the seconds that earlier, interrupted runs had spent on it.
@@ -111,7 +121,7 @@ def train_from_scratch(
     recipe, size = Recipe.read(options.squeeze), spec.image_size
     mean, std = statistics("dataset" if options.statistics == "auto" else options.statistics, spec)
     variables, before = train_teacher(
-        options.arch, size, train, Statistics.of(mean, std), recipe, seed, workdir
+        options.arch, size, train, Statistics.of(mean, std), recipe, seed, workdir, save_minutes
     )
     made = {"data": spec.name, "train_images": train.readable, "seed": seed}
     teacher = Network(
@@ -128,15 +138,30 @@ def train_from_scratch(
 
 
 def measure_teacher(teacher: Network, test: CroppedImages) -> Accuracy:
-    """What a teacher gets right of a test set; raises `InputError` where no image can be read."""
+    """What a teacher gets right of a test set.
+
+    Raises:
+      InputError: where no image can be read, or the teacher's logits are not finite.
+    """
     mesh = device_mesh(data_parallel.IMAGES)
     variables = data_parallel.replicate(teacher.variables, mesh)
     logits_of = programs.inference_program(teacher.module.apply, mesh)
     moments = Statistics.of(teacher.mean, teacher.std)
+    finite = []
+
+    def tested(images: Any) -> Any:
+        logits = logits_of(variables, images, moments)
+        finite.append(jnp.isfinite(logits).all())
+        return logits
+
     with Progress(len(test), "testing the teacher", unit="images") as bar:
-        return measure_accuracy(
-            lambda images: logits_of(variables, images, moments), test, advance=bar.advance
+        accuracy = measure_accuracy(tested, test, advance=bar.advance)
+    if not all(finite):
+        raise InputError(
+            f"teacher {teacher.arch}: its logits of test images are not finite; check its weights "
+            "and teacher.statistics"
         )
+    return accuracy
 
 
 def import_teacher(options: Any, spec: DatasetSpec, class_names: tuple[str, ...]) -> Network:

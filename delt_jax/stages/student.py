@@ -5,7 +5,6 @@ import functools
 import json
 import math
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,34 +20,14 @@ from delt_jax.errors import InputError
 from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models import registry
 from delt_jax.models.network import Network
-from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.runtime import interruption, save_points
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.streams import stream
 from delt_jax.stages.cropped_images import Accuracy, CroppedImages, Scope, measure_accuracy
 from delt_jax.stages.protocol import Protocol
+from delt_jax.stages.students_under_way import Curve, UnderWay
 
-SAVE_SECONDS = 60.0  # between two checkpoints, which are taken at the end of an epoch
 POOL_BYTES = 2 << 30  # a set that is no larger lies on the device; else batch follows batch there
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Curve:
-    """What happened, epoch by epoch; arrays `[epochs]`, with an axis of seeds while several train.
-
-    Attributes:
-      loss: mean over the epoch's steps.
-      top1: after the epoch, in percent; NaN where the student was not tested.
-      seconds: from the start to the end of the epoch, tests and interrupted runs included.
-    """
-
-    loss: Float[np.ndarray, "*seeds epochs"]
-    top1: Float[np.ndarray, "*seeds epochs"]
-    seconds: Float[np.ndarray, "*seeds epochs"]
-
-    def tested(self) -> list[tuple[int, float]]:
-        """(epoch from 1, top-1) of every test."""
-        epochs = np.flatnonzero(~np.isnan(self.top1))
-        return [(int(epoch) + 1, float(self.top1[epoch])) for epoch in epochs]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,6 +153,7 @@ class StudentTrainer:
         on_epoch: Callable[[int, float, float], Any] = lambda epoch, loss, top1: None,
         *,
         labels: Int[np.ndarray, " n"] | None = None,
+        save_minutes: float = save_points.MINUTES,
     ) -> Trained:
         """Trains one student; goes on from the latest of its checkpoints.
 
@@ -188,6 +168,7 @@ class StudentTrainer:
           on_epoch: called after each epoch with its number (from 0), the mean loss, and the top-1
             in percent (NaN where not tested).
           labels: class of each image; students of hard labels need them.
+          save_minutes: between two checkpoints.
 
         Raises:
           InputError: where the loss is no longer finite.
@@ -198,6 +179,7 @@ class StudentTrainer:
             test,
             checkpoints,
             lambda epoch, losses, top1: on_epoch(epoch, float(losses[0]), float(top1[0])),
+            save_minutes=save_minutes,
         )
         return trained
 
@@ -210,6 +192,7 @@ class StudentTrainer:
         on_epoch: Callable[[int, Any, Any], Any] = lambda epoch, losses, top1: None,
         scope: Scope | None = None,
         stored: LabelFiles | None = None,
+        save_minutes: float = save_points.MINUTES,
     ) -> list[Trained]:
         """Trains students of several seeds in one program: to rounding, those of `train`.
 
@@ -223,6 +206,7 @@ class StudentTrainer:
           scope: see `test`.
           stored: the set's labels, where the protocol says so; all students then share order, views
             and mixes.
+          save_minutes: between two checkpoints.
 
         Returns:
           The students, in the order of the seeds; `Curve.seconds` are shared out among them.
@@ -233,25 +217,25 @@ class StudentTrainer:
         protocol, count = self.protocol, len(seeds)
         data, offsets = _joined(sets, with_labels=protocol.labels == "hard")
         runs = _Seeds(seeds, offsets, len(sets[0].images), stored)
-        state = data_parallel.replicate(self._fresh_state(seeds), self._mesh)
         pool = None
         if data.images.nbytes <= POOL_BYTES:
             pool = self._on_device(data)
-        curves = Curve(*(np.full((count, protocol.epochs), np.nan) for _ in range(3)))
         per_class = np.full((count, len(test.class_names)), np.nan)
-        first, spent = 0, 0.0
-        with Checkpointer(checkpoints) as saved:
-            restored = saved.restore_latest({"state": state, "curve": dataclasses.asdict(curves)})
-            if restored is not None:
-                first, tree = restored
-                # Copies, because the state is donated and the checkpoint's memory is not ours.
-                state = jax.tree.map(jnp.array, tree["state"])
-                state = data_parallel.replicate(state, self._mesh)
-                curves = Curve(**{name: np.array(values) for name, values in tree["curve"].items()})
-                spent = count * float(curves.seconds[0, first - 1])
-            start = last_save = time.monotonic()
-            for epoch in range(first, protocol.epochs):
-                state, losses = self._train_epoch(state, pool, data, runs, epoch)
+        with (
+            UnderWay(
+                data_parallel.replicate(self._fresh_state(seeds), self._mesh),
+                np.diff([*range(0, runs.size, protocol.batch_size), runs.size]),
+                count,
+                protocol.epochs,
+                checkpoints,
+                save_minutes,
+            ) as way,
+            interruption.held_back(),
+        ):
+            way.restore(lambda state: data_parallel.replicate(state, self._mesh))
+            curves = way.curves
+            for epoch in range(way.epoch, protocol.epochs):
+                losses = self._train_epoch(way, pool, data, runs, epoch)
                 for seed, loss in zip(seeds, losses, strict=True):
                     if not math.isfinite(loss):
                         raise InputError(
@@ -261,29 +245,34 @@ class StudentTrainer:
                         )
                 curves.loss[:, epoch] = losses
                 if protocol.is_tested(epoch):
-                    for place, variables in enumerate(_unstacked(state.trained, count)):
-                        accuracy = self.test(variables, test, scope)
+                    for place, variables in enumerate(_unstacked(way.state.trained, count)):
+                        accuracy = self.test(variables, test, scope, lambda _: way.pause())
                         curves.top1[place, epoch] = accuracy.top1
                         per_class[place] = accuracy.per_class
-                curves.seconds[:, epoch] = (spent + time.monotonic() - start) / count
+                curves.seconds[:, epoch] = way.seconds / count
                 on_epoch(epoch, losses, curves.top1[:, epoch])
-                last_epoch = epoch == protocol.epochs - 1
-                if time.monotonic() - last_save >= SAVE_SECONDS and not last_epoch:
-                    saved.save(epoch + 1, {"state": state, "curve": dataclasses.asdict(curves)})
-                    last_save = time.monotonic()
         return [
             Trained(
                 variables,
                 Curve(curves.loss[place], curves.top1[place], curves.seconds[place]),
                 per_class[place],
             )
-            for place, variables in enumerate(_unstacked(state.trained, count))
+            for place, variables in enumerate(_unstacked(way.state.trained, count))
         ]
 
-    def test(self, variables: dict, test: CroppedImages, scope: Scope | None = None) -> Accuracy:
+    def test(
+        self,
+        variables: dict,
+        test: CroppedImages,
+        scope: Scope | None = None,
+        advance: Callable[[int], Any] = lambda count: None,
+    ) -> Accuracy:
         """Accuracy of a student on the test set, or on the classes of a scope."""
         return measure_accuracy(
-            lambda images: self._logits(variables, images, self._statistics), test, scope=scope
+            lambda images: self._logits(variables, images, self._statistics),
+            test,
+            advance=advance,
+            scope=scope,
         )
 
     def _fresh_state(self, seeds: Sequence[int]) -> training.TrainState:
@@ -297,13 +286,13 @@ class StudentTrainer:
 
     def _train_epoch(
         self,
-        state: training.TrainState,
+        way: UnderWay,
         pool: programs.Pool | None,
         data: LabelledImages,
         runs: _Seeds,
         epoch: int,
-    ) -> tuple[training.TrainState, Float[np.ndarray, " seeds"]]:
-        """One pass in a new order, the ragged last batch included; returns the mean losses."""
+    ) -> Float[np.ndarray, " seeds"]:
+        """One pass in a new order, or its rest, the ragged last batch included; mean losses."""
         program = self._programs(len(runs.seeds) > 1)
         key = runs.keys(epoch)
         order, stored = runs.shown(epoch)
@@ -312,13 +301,10 @@ class StudentTrainer:
         elif stored is not None:
             stored = data_parallel.replicate(jax.tree.map(jnp.asarray, stored), self._mesh)
             pool = pool._replace(stored=stored)
-        done = []
-        for chosen, steps in self._calls(pool, data, order, epoch):
-            state, losses = program(state, chosen, steps, key, self._statistics, self._labeller)
-            done.append((losses, steps.count, steps.order.shape[-1]))
-        losses = np.concatenate([np.asarray(losses)[:count] for losses, count, _ in done])
-        sizes = np.repeat([size for *_, size in done], [count for _, count, _ in done])
-        return state, np.average(losses.reshape(len(sizes), -1), axis=0, weights=sizes)
+        for chosen, steps in self._calls(pool, data, order, epoch, way.done):
+            state, losses = program(way.state, chosen, steps, key, self._statistics, self._labeller)
+            way.step(state, losses, int(steps.count))
+        return way.mean_losses()
 
     def _calls(
         self,
@@ -326,33 +312,38 @@ class StudentTrainer:
         data: LabelledImages,
         order: Int[np.ndarray, "*seeds n"],
         epoch: int,
+        done: int,
     ) -> Iterator[tuple[programs.Pool, programs.Steps]]:
-        """Yields the calls of an epoch; its ragged last batch is one of its own."""
+        """Yields the calls of an epoch; its ragged last batch is one of its own.
+
+        Those of the `done` steps, counted over all epochs, are left out.
+        """
         protocol, size = self.protocol, order.shape[-1]
         batch_size = protocol.batch_size
         rows = [order[..., place : place + batch_size] for place in range(0, size, batch_size)]
+        skipped = max(done - epoch * len(rows), 0)
         rate = training.student_learning_rate(
             protocol.learning_rate, epoch, protocol.epochs, protocol.cosine_stretch
         )
 
         def steps(part: list[np.ndarray], first: int, at_once: int = 1) -> programs.Steps:
             """Those of `part`, which begins with step `first` of the epoch."""
-            done = epoch * len(rows) + first
-            numbers = range(done, done + len(part))
+            number = epoch * len(rows) + first
+            numbers = range(number, number + len(part))
             weights = [training.average_weight(protocol.average_decay, n) for n in numbers]
             return programs.Steps.of(part, first, [rate] * len(part), weights, at_once)
 
         if pool is None:
-            for number, row in enumerate(rows):
+            for number, row in enumerate(rows[skipped:], skipped):
                 positions = np.arange(row.size).reshape(row.shape)
                 yield self._on_device(data.at(row.reshape(-1))), steps([positions], number)
             return
         whole = size // batch_size
         at_once = max(1, min(programs.steps_per_call(), whole))
-        for first in range(0, whole, at_once):
+        for first in range(min(skipped, whole), whole, at_once):
             part = rows[first : min(first + at_once, whole)]
             yield pool, steps(part, first, at_once)
-        if whole < len(rows):
+        if max(whole, skipped) < len(rows):
             yield pool, steps(rows[whole:], whole)
 
 

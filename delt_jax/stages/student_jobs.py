@@ -13,7 +13,7 @@ from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models.network import Network
-from delt_jax.runtime import hosts
+from delt_jax.runtime import hosts, save_points
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -99,6 +99,7 @@ class StudentJobs:
       teacher: labels where labels are soft.
       data: name of the data set.
       at_once: `config.evaluate.seeds_at_once`.
+      save_minutes: `config.checkpoint_minutes`.
 
     Raises:
       InputError: where the teacher has other classes than the test set.
@@ -115,6 +116,7 @@ class StudentJobs:
         teacher: Network,
         data: str,
         at_once: int,
+        save_minutes: float = save_points.MINUTES,
     ):
         if teacher.num_classes != len(test.class_names):
             raise InputError(
@@ -123,7 +125,7 @@ class StudentJobs:
             )
         self._stage, self._folder, self._workdir = stage, folder, workdir
         self.sets, self.test, self._teacher = sets, test, teacher
-        self._data, self._at_once = data, at_once
+        self._data, self._at_once, self._save_minutes = data, at_once, save_minutes
         self._teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
         self._log = MetricsLog(workdir.metrics_jsonl)
         # Seeds that follow one another and learn the same images share them on the device, too.
@@ -144,7 +146,7 @@ class StudentJobs:
         Args:
           stage: as above.
           folder: as above.
-          config: reads `ipc`, `data`, `distilled.{format,quality}` and
+          config: reads `ipc`, `checkpoint_minutes`, `data`, `distilled.{format,quality}` and
             `evaluate.{sets,seeds_at_once}`.
           workdir: of the run.
           teacher: as above.
@@ -162,6 +164,7 @@ class StudentJobs:
             teacher=teacher,
             data=spec.name,
             at_once=config.evaluate.seeds_at_once,
+            save_minutes=config.checkpoint_minutes,
         )
 
     def run(self, jobs: Sequence[Job], stored: LabelFiles | None = None) -> list[dict[str, Any]]:
@@ -251,6 +254,7 @@ class StudentJobs:
             self._reporter(jobs, bar),
             jobs[0].scope,
             pending[0].stored,
+            self._save_minutes,
         )
         for one, student in zip(pending, trained, strict=True):
             record = _as_record(student, one.job, len(one.set.images))

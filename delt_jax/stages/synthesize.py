@@ -1,11 +1,7 @@
 """synthesize: optimise the selected images against the teacher, class batch by class batch."""
 
-import dataclasses
 import itertools
-import pathlib
-import shutil
 import time
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,31 +22,20 @@ from delt_jax.data.selection import Selection, read_selection
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
-from delt_jax.runtime import hosts
-from delt_jax.runtime.checkpoint import Checkpointer
+from delt_jax.runtime import faults, hosts, interruption
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
+from delt_jax.runtime.save_points import SavePoints
 from delt_jax.runtime.streams import numpy_seed, stream
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import matching, packing_width
 from delt_jax.stages.finished_batches import FinishedBatches, SynthesizeResult
 from delt_jax.stages.opening import describe, open_split
+from delt_jax.stages.pack_checkpoints import Cost, PackCheckpointer, PackCheckpoints, Share
 from delt_jax.stages.planning import Plan, make_plan
 
 STEPS_PER_CALL = 100  # on accelerators: hides the dispatch, and 100 steps are well under a minute
-
-
-@dataclasses.dataclass
-class _Cost:
-    """What a pack has cost so far; kept in its checkpoints."""
-
-    seconds: np.ndarray  # float64 [rounds], without compiling
-    compile_seconds: np.ndarray  # float64 []
-
-    @classmethod
-    def none(cls, rounds: int) -> "_Cost":
-        return cls(np.zeros(rounds), np.zeros(()))
 
 
 def run(config: Any, workdir: WorkDir) -> SynthesizeResult:
@@ -104,7 +89,7 @@ class Synthesis:
         self.variables = matching.prepared(self.network.variables)
         self.mean, self.std = (np.asarray(values, np.float32) for values in self.statistics)
         self.finished = FinishedBatches(config, workdir, self.source, self.selection)
-        self.checkpoints = workdir.synthesis / "checkpoints"
+        self.checkpoints = PackCheckpoints(workdir, self.plan, self.image_size)
         self.metrics = MetricsLog(workdir.metrics_jsonl)
 
     @classmethod
@@ -137,31 +122,19 @@ class Synthesis:
         crew.wait("class batches done")
         result = self.finished.finish(plan, self.network, (self.mean, self.std))
         if crew.is_first:
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            self.checkpoints.discard_all()
         return result
 
-    def _remaining(self) -> tuple[list[tuple[str, list[int]]], list[int]]:
-        """Class batches that are not done: under way, by their checkpoints' folder; and untouched.
-
-        Where several hold a batch, as after a run on other devices, the furthest one does.
-        """
+    def _remaining(self) -> tuple[Share, list[int]]:
+        """Class batches that are not done: under way, by checkpoints' folder; and untouched."""
         done = self.finished.entries()
         remaining = [index for index in range(len(self.plan.batches)) if index not in done]
-        furthest: dict[int, tuple[int, str]] = {}
-        for note in sorted(self.checkpoints.glob("*.json")):
-            with Checkpointer(self.checkpoints / note.stem) as checkpointer:
-                step = checkpointer.latest_step()
-            for index in self.workdir.read_json(note) if step else ():
-                if index in remaining:
-                    furthest[index] = max(furthest.get(index, (0, "")), (step, note.stem))
-        under_way: dict[str, list[int]] = {}
-        for index, (_, folder) in sorted(furthest.items()):
-            under_way.setdefault(folder, []).append(index)
-        return list(under_way.items()), [index for index in remaining if index not in furthest]
+        under_way = self.checkpoints.under_way(remaining)
+        held = {index for _, indices in under_way for index in indices}
+        return under_way, [index for index in remaining if index not in held]
 
-    def _optimise(self, share: Sequence[tuple[str, list[int]]]) -> None:
-        """Optimises this host's share: folders of checkpoints, and the class batches in each."""
-        plan, crew = self.plan, hosts.current()
+    def _optimise(self, share: Share) -> None:
+        """Optimises this host's share; side by side as many as the devices' memory holds."""
         mesh = device_mesh(rounds.CLASS_BATCHES)
         devices = mesh.size if mesh else 1
         program = rounds.Program(
@@ -175,25 +148,49 @@ class Synthesis:
             mesh,
             self.options.steps_per_call or programs.steps_per_call(STEPS_PER_CALL),
         )
-        width = devices * packing_width.choose(
+        own = [index for _, indices in share for index in indices]
+        width = packing_width.choose(
             self.options.class_batches_per_device,
             program,
             self.variables,
-            [plan.batches[index] for _, indices in share for index in indices],
+            [self.plan.batches[index] for index in own],
             self.image_size,
             jax.local_devices(),
             sliced=self.options.sliced,
             metrics=self.metrics,
         )
+        width = min(width, -(-len(own) // devices))
+        while True:
+            try:
+                with interruption.held_back():
+                    self._run_packs(program, self._packs(share, width, devices))
+                return
+            except jax.errors.JaxRuntimeError as error:
+                if not faults.is_out_of_device_memory(error):
+                    raise
+                width = packing_width.narrower(width, error)
+            self.metrics.write("synthesize", width=width, why="the wider ones ran out of memory")
+            under_way, untouched = self._remaining()
+            share = [(folder, [i for i in held if i in own]) for folder, held in under_way]
+            share.append(("", [i for i in untouched if i in own]))
+
+    def _packs(self, share: Share, width: int, devices: int) -> list[tuple[str, Pack]]:
+        """Packs of at most `width` class batches a device, and the checkpoints of each."""
         packs: list[tuple[str, Pack]] = []
         for folder, indices in share:
-            batches = [plan.batches[index] for index in indices]
-            made = packing.make_packs(batches, width, devices, indices)
+            batches = [self.plan.batches[index] for index in indices]
+            made = packing.make_packs(batches, width * devices, devices, indices)
             packs += [(folder, pack) for pack in made]
-        total, what = plan.image_iterations, "synthesize"
+        return packs
+
+    def _run_packs(self, program: rounds.Program, packs: list[tuple[str, Pack]]) -> None:
+        """Optimises packs one after another."""
+        crew = hosts.current()
+        total, what = self.plan.image_iterations, "synthesize"
         to_do = sum(batch.image_iterations for _, pack in packs for batch in pack.batches)
         if crew.count > 1:
             total, what = to_do, f"synthesize, host {crew.index} of {crew.count}"
+        points = SavePoints(self.config.checkpoint_minutes)
         # Files are read and written while the devices work on another pack.
         with (
             Progress(total, what, "image-iterations", total - to_do) as progress,
@@ -201,15 +198,16 @@ class Synthesis:
         ):
             images, written = None, None
             for (folder, pack), following in itertools.zip_longest(packs, packs[1:]):
-                start = self._restore(folder, pack) if folder else None
+                start = self.checkpoints.restore(folder, pack) if folder else None
                 if start is None:
                     images = images or files.submit(self._initial_stack, pack)
                     state = synthesis.initial_state(jnp.asarray(images.result()))
-                    start = 0, state, _Cost.none(pack.rounds)
+                    start = 0, state, Cost.none(pack.rounds)
                 images = None
                 if following and not following[0]:
                     images = files.submit(self._initial_stack, following[1])
-                finished = self._run_pack(program, pack, start, progress)
+                with self.checkpoints.open(pack, points) as checkpoints:
+                    finished = self._run_pack(program, pack, start, progress, checkpoints)
                 if written:
                     written.result()  # raises what went wrong there
                 written = files.submit(self._store, pack, *finished)
@@ -220,101 +218,53 @@ class Synthesis:
         self,
         program: rounds.Program,
         pack: Pack,
-        start: tuple[int, State, _Cost],
+        start: tuple[int, State, Cost],
         progress: Progress,
-    ) -> tuple[np.ndarray, _Cost, int]:
+        checkpoints: PackCheckpointer,
+    ) -> tuple[np.ndarray, Cost, int]:
         """Optimises a pack; returns its images, what they cost and the image-iterations done."""
-        options, crew = self.options, hosts.current()
+        options = self.options
         rates = sched.learning_rates(options.learning_rate, pack.iterations)
         crops = sched.min_crop_scales(
             options.crop_curriculum, options.milestone, pack.iterations, options.min_crop
         )
         first, state, cost = start
-        folder = self._folder(pack)
-        with Checkpointer(folder) as checkpointer:
-            done = pack.image_iterations(first)
-            progress.advance(done)
-            saved = checked = time.monotonic()
-            keys = pack.keys(stream(self.config.seed, "synthesis"))
-            compiled, pending = program.compile_seconds, []
-            for chunk in rounds.optimise(
-                program,
-                self.variables,
-                pack,
-                state,
-                keys,
-                rates,
-                crops,
-                first,
-                options.sliced,
-            ):
-                count = pack.active_count(chunk.round) * (chunk.next - chunk.first)
-                done += count
-                pending.append(chunk)
-                ends_round = chunk.next % pack.round_iterations == 0
-                if ends_round or chunk.next - pending[0].first >= options.log_every:
-                    loss = self._check(pack, pending)  # waits for the device
-                    pending = []
-                    now, compiling = time.monotonic(), program.compile_seconds - compiled
-                    cost.seconds[chunk.round] += now - checked - compiling
-                    cost.compile_seconds += compiling
-                    checked, compiled = now, program.compile_seconds
-                    progress.advance(count, loss=loss)
-                    overdue = now - saved > options.checkpoint_minutes * 60
-                    if (overdue or crew.is_broken) and chunk.next < len(rates):
-                        self.workdir.write_json(folder.with_suffix(".json"), pack.indices)
-                        kept = self._checkpoint(pack, chunk.state(), cost)
-                        checkpointer.save(chunk.next, kept)
-                        saved = time.monotonic()
-                    crew.check()
-                else:
-                    progress.advance(count)
-                if chunk.next == len(rates):
-                    state = chunk.state()
+        done = pack.image_iterations(first)
+        progress.advance(done)
+        checked = time.monotonic()
+        keys = pack.keys(stream(self.config.seed, "synthesis"))
+        compiled, pending = program.compile_seconds, []
+        for chunk in rounds.optimise(
+            program,
+            self.variables,
+            pack,
+            state,
+            keys,
+            rates,
+            crops,
+            first,
+            options.sliced,
+        ):
+            count = pack.active_count(chunk.round) * (chunk.next - chunk.first)
+            done += count
+            pending.append(chunk)
+            saves = chunk.next < len(rates) and checkpoints.is_due
+            ends_round = chunk.next % pack.round_iterations == 0
+            if saves or ends_round or chunk.next - pending[0].first >= options.log_every:
+                loss = self._check(pack, pending)  # waits for the device
+                pending = []
+                now, compiling = time.monotonic(), program.compile_seconds - compiled
+                cost.seconds[chunk.round] += now - checked - compiling
+                cost.compile_seconds += compiling
+                checked, compiled = now, program.compile_seconds
+                progress.advance(count, loss=loss)
+                if saves:
+                    checkpoints.save(chunk.next, chunk.state(), cost)
+            else:
+                progress.advance(count)
+            if chunk.next == len(rates):
+                state = chunk.state()
         return np.asarray(state.images), cost, done
-
-    def _folder(self, pack: Pack) -> pathlib.Path:
-        """Where a pack's checkpoints are; beside it, with .json, the numbers of its batches."""
-        name = f"{pack.indices[0]:05d}-{zlib.crc32(repr(pack.indices).encode()):08x}"
-        return self.checkpoints / name
-
-    def _restore(self, folder: str, pack: Pack) -> tuple[int, State, _Cost] | None:
-        """Iteration, state and cost of a pack, from the last checkpoint of a folder that is whole.
-
-        The folder is that of a pack with the same class batches, or more.
-        """
-        held = self.workdir.read_json(self.checkpoints / f"{folder}.json")
-        (whole,) = packing.make_packs([self.plan.batches[i] for i in held], len(held))
-        empty = State(*(jnp.asarray(self._zeros(whole)) for _ in State._fields))
-        with Checkpointer(self.checkpoints / folder) as checkpointer:
-            found = checkpointer.restore_latest(
-                self._checkpoint(whole, empty, _Cost.none(pack.rounds))
-            )
-        if found is None:
-            return None
-        first, tree = found
-        print(f"synthesize: going on from iteration {first:,} of {pack.iterations:,}")
-        rows = [held.index(index) for index in pack.indices]
-        kept = {
-            name: [
-                leaf[row][: len(batch.slots)] for row, batch in zip(rows, pack.batches, strict=True)
-            ]
-            for name, leaf in tree["state"].items()
-        }
-        # Stacked anew, because the state is donated: it must not share memory with tree.
-        state = State(*(jnp.asarray(pack.stack(kept[name])) for name in State._fields))
-        share = len(rows) / len(held)  # of what several packs may go on from
-        seconds, compiling = tree["cost"]["seconds"], tree["cost"]["compile_seconds"]
-        return first, state, _Cost(share * seconds, share * compiling)
-
-    def _checkpoint(self, pack: Pack, state: State, cost: _Cost) -> dict[str, Any]:
-        """What is kept of a pack: none of its padding, which depends on the devices."""
-        size = max(len(batch.slots) for batch in pack.batches)
-        kept = jax.tree.map(lambda leaf: leaf[: len(pack.batches), :size], state)
-        return {"state": kept._asdict(), "cost": dataclasses.asdict(cost)}
-
-    def _zeros(self, pack: Pack) -> np.ndarray:
-        return np.zeros((*pack.labels.shape, self.image_size, self.image_size, 3), np.float32)
 
     def _initial_pixels(self, batch: ClassBatch) -> np.ndarray:
         """What a class batch begins as, uint8."""
@@ -362,7 +312,7 @@ class Synthesis:
             )
         return float(losses[-1].mean())
 
-    def _store(self, pack: Pack, images: np.ndarray, cost: _Cost, done: int) -> None:
+    def _store(self, pack: Pack, images: np.ndarray, cost: Cost, done: int) -> None:
         """Writes the finished images of a pack, then says so in synthesis/batches."""
         promised = sum(batch.image_iterations for batch in pack.batches)
         assert done == promised, (pack.indices, done, promised)
@@ -373,6 +323,4 @@ class Synthesis:
             pixels = np.clip(normalised * self.std + self.mean, 0, 1)
             seconds = cost.seconds * share, float(cost.compile_seconds) * share
             self.finished.write(index, batch, pixels, *seconds)
-        folder = self._folder(pack)
-        folder.with_suffix(".json").unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        self.checkpoints.discard(pack)

@@ -19,16 +19,17 @@ from delt_jax.core.augment.views import Statistics, TeacherViews
 from delt_jax.data.pipeline import UNREADABLE, Batch
 from delt_jax.errors import InputError
 from delt_jax.models import registry
+from delt_jax.runtime import interruption, save_points
 from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
+from delt_jax.runtime.save_points import SavePoints
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.fingerprint import fingerprint
 
-SAVE_SECONDS = 60.0  # between two checkpoints
 CALLS_AHEAD = 2  # calls that the device has queued while the host prepares the next one
 CROPS = ("pad", "resized")
 
@@ -104,6 +105,7 @@ def train_teacher(
     recipe: Recipe,
     seed: int,
     workdir: WorkDir,
+    save_minutes: float = save_points.MINUTES,
 ) -> tuple[dict, float]:
     """Trains a teacher; goes on from the last checkpoint of the same recipe.
 
@@ -120,6 +122,7 @@ def train_teacher(
       recipe: how to train.
       seed: of initial weights, order and views.
       workdir: for checkpoints and metrics.
+      save_minutes: between two checkpoints.
 
     Returns:
       The variables (their moving average, where the recipe keeps one), and the seconds that
@@ -165,7 +168,10 @@ def train_teacher(
         *moments,
     )
 
-    with Checkpointer(workdir.teacher / f".training-{identity[:12]}") as checkpoints:
+    with (
+        Checkpointer(workdir.teacher / f".training-{identity[:12]}") as checkpoints,
+        interruption.held_back(),
+    ):
         done, seconds_before = 0, 0.0
         restored = checkpoints.restore_latest({"state": state, "seconds": np.zeros(())})
         if restored is not None:
@@ -173,7 +179,7 @@ def train_teacher(
             # Copies, because the state is donated and the checkpoint's memory is not ours.
             state = data_parallel.replicate(jax.tree.map(jnp.array, tree["state"]), mesh)
             seconds_before = float(tree["seconds"])
-        start = last_save = time.monotonic()
+        start, points = time.monotonic(), SavePoints(save_minutes)
         losses = _Losses(plan, done, log, f"teacher {arch}")
         waiting: collections.deque[tuple[int, jax.Array]] = collections.deque()
         with Progress(plan.steps, f"training {arch}", unit="steps", done=done) as bar:
@@ -190,11 +196,11 @@ def train_teacher(
                 done += int(steps.count)
                 waiting.append((int(steps.count), values))
                 settle(CALLS_AHEAD)
-                if time.monotonic() - last_save >= SAVE_SECONDS:
+                if points.is_due:
                     settle(0)
                     spent = seconds_before + time.monotonic() - start
                     checkpoints.save(done, {"state": state, "seconds": np.asarray(spent)})
-                    last_save = time.monotonic()
+                    points.saved()
             settle(0)
     return state.trained, seconds_before
 

@@ -5,13 +5,13 @@
 
 import pathlib
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
 from delt_jax.errors import InputError
+from delt_jax.runtime import lock
 from delt_jax.runtime.command_line import parse_flags, run_program
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.sweep.collection import collect
@@ -54,8 +54,11 @@ def main(argv: list[str]) -> int:
         return 0
     WorkDir(folder).create()
     failures = {}
-    if not _COLLECT.value:
+    if _POINT.value is not None:  # which may run beside others: its own folder is locked
         failures = run_points(chosen, total=len(steps))
+    elif not _COLLECT.value:
+        with lock.held(folder):
+            failures = run_points(chosen, total=len(steps))
     if _POINT.value is None:
         collect(sweep, steps, folder)
         print((folder / "table.md").read_text(encoding="utf-8"))
@@ -75,7 +78,6 @@ def _chosen(steps: list[Step], number: int | None) -> list[Step]:
 
 def run() -> None:
     """Entry point: a mistake of the user's ends in one line, not a traceback."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     run_program(main, parse)
 
 

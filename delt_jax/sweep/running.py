@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from delt_jax.errors import Interrupted
 from delt_jax.report.wording import duration
+from delt_jax.runtime import interruption
 from delt_jax.sweep.planning import Step
 
 LOG = "sweep.log"  # in a point's folder: all that its processes have said
-PATIENCE = 10.0  # seconds for a process to end by itself once the sweep is interrupted
+# Seconds for a point to end once the sweep is to; more than it takes to save and end.
+PATIENCE = interruption.GRACE_SECONDS + 5
 
 
 def run_points(
@@ -26,6 +29,9 @@ def run_points(
 
     Returns:
       The names of the points that failed, with the last line that each has said.
+
+    Raises:
+      Interrupted: where a point was, as by a signal or a full disk.
     """
     failures: dict[str, str] = {}
     total = len(steps) if total is None else total
@@ -47,6 +53,8 @@ def run_points(
             code, last = 1, f"needs {step.missing}"
         else:
             code, last = run_logged(step.command, step.workdir.path / LOG)
+        if code == interruption.INTERRUPTED:  # by what ends the other points, too
+            raise Interrupted(f"{label}: {last.removeprefix('interrupted: ')}")
         took.append(time.monotonic() - began)
         if code:
             failures[step.point.name] = last
@@ -84,18 +92,21 @@ def run_logged(command: Sequence[str], log: pathlib.Path) -> tuple[int, str]:
                 file.flush()
                 last = line.strip() or last
             return process.wait(), last
-        except BaseException:
-            # Ctrl-C at a terminal has reached it, too; whatever else ends a sweep has not.
-            _end(process)
+        except BaseException as error:
+            # Ctrl-C at a terminal has reached it, too; whatever else ends a sweep may not have.
+            rest = _end(process, error)
+            sys.stdout.write(rest)
+            file.write(rest)
             raise
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[str], error: BaseException) -> str:
+    """Ends a point, which saves what it has under way; returns what it says to that."""
+    at_terminal = isinstance(error, KeyboardInterrupt) and sys.stdin and sys.stdin.isatty()
+    if not at_terminal:
+        process.terminate()  # at once: a second signal so soon after another one counts as the same
     try:
-        process.communicate(timeout=PATIENCE if sys.stdin and sys.stdin.isatty() else 0.5)
+        return process.communicate(timeout=PATIENCE)[0]
     except subprocess.TimeoutExpired:
-        process.terminate()  # a run goes on from its last checkpoint, however it was ended
-        try:
-            process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        process.kill()  # a run goes on from its last checkpoint, however it was ended
+        return ""

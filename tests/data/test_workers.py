@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -43,6 +44,14 @@ def test_a_dead_worker_is_told_of():
         pytest.raises(InputError, match=r"one of 1 processes .* has died.* smaller data\.workers"),
     ):
         leave(3)
+
+
+def test_signals_are_for_the_parent():
+    with spread(os.getpid, 1) as process:
+        worker = process()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(worker, number)
+        assert process() == worker
 
 
 STOPS_EARLY = """

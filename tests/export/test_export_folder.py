@@ -3,14 +3,16 @@
 import hashlib
 import pathlib
 import shutil
+import signal
 import subprocess
 
 import pytest
 from digits_set import write_digits
 
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, Interrupted
 from delt_jax.export import formats
 from delt_jax.export.export_folder import SUMS, new_folder, problems
+from delt_jax.runtime import interruption
 
 
 @pytest.fixture
@@ -151,6 +153,31 @@ def test_what_was_killed_is_swept_away(distilled, tmp_path):
         (tmp_path / "out" / left / "train").mkdir(parents=True)
     export(distilled, tmp_path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["image_folder"]
+
+
+def test_what_was_killed_between_two_renames_is_there_again(folder, tmp_path):
+    folder.rename(folder.with_name(".image_folder.replaced"))
+    with pytest.raises(ZeroDivisionError), new_folder(folder):
+        raise ZeroDivisionError
+    assert problems(folder) == []
+    assert [path.name for path in folder.parent.iterdir()] == ["image_folder"]
+
+
+def test_a_signal_between_two_renames_waits(distilled, folder, tmp_path, monkeypatch):
+    rename = pathlib.Path.rename
+
+    def rename_and_signal(self, target):
+        rename(self, target)
+        if not interruption.is_asked():
+            interruption._on_signal(signal.SIGTERM, None)
+
+    monkeypatch.setattr(interruption, "_request", interruption._Request())
+    monkeypatch.setattr(pathlib.Path, "rename", rename_and_signal)
+    with pytest.raises(Interrupted):
+        export(distilled, tmp_path)
+    assert problems(folder) == []
+    assert (folder / "train" / "new000").is_dir()
+    assert [path.name for path in folder.parent.iterdir()] == ["image_folder"]
 
 
 def test_a_place_that_cannot_be_written(distilled, tmp_path):

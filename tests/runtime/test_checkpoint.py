@@ -48,6 +48,22 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
     assert "checkpoint 2" in capsys.readouterr().out
 
 
+def test_a_checkpoint_with_a_damaged_byte_falls_back_to_the_one_before(tmp_path, capsys):
+    numbers = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, {"a": numbers})
+        checkpointer.save(2, {"a": numbers + 1})
+    largest = max((tmp_path / "2").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with Checkpointer(tmp_path) as checkpointer:
+        step, restored = checkpointer.restore_latest({"a": numbers}) or (0, {})
+    assert step == 1
+    np.testing.assert_array_equal(restored["a"], numbers)
+    assert "checkpoint 2" in capsys.readouterr().out
+
+
 def test_a_checkpoint_of_other_shapes_is_passed_over(tmp_path):
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, tree(1))

@@ -129,7 +129,6 @@ def test_students_of_several_seeds_at_once_are_those_of_each(
     assert found[1].curve.loss[0] != found[2].curve.loss[0]
 
     # Killed after the first epoch, they go on from there together.
-    monkeypatch.setattr(student, "SAVE_SECONDS", 0.0)
     resumed_from = []
 
     def die(epoch, losses, top1):
@@ -138,7 +137,7 @@ def test_students_of_several_seeds_at_once_are_those_of_each(
 
     arguments = ([shared, own, shared], [3, 4, 4], test, tmp_path / "broken")
     with pytest.raises(KilledError):
-        trainer.train_together(*arguments, die)
+        trainer.train_together(*arguments, die, save_minutes=0)
     again = trainer.train_together(*arguments, lambda epoch, *_: resumed_from.append(epoch))
     assert resumed_from == [1]
     for one, other in zip(again, found, strict=True):
@@ -172,7 +171,7 @@ def test_seeds_train_together_where_asked(prepared, monkeypatch):
     assert {path.suffix for path in workdir.evaluation.iterdir()} == {".json"}
 
 
-def test_a_student_goes_on_where_it_was_interrupted(prepared, monkeypatch, tmp_path):
+def test_a_student_goes_on_where_it_was_interrupted(prepared, tmp_path):
     config, workdir = prepared
     config.evaluate.batch_size = 4  # of six images: the last batch is ragged
     config.evaluate.randaugment_ops = 1
@@ -184,7 +183,6 @@ def test_a_student_goes_on_where_it_was_interrupted(prepared, monkeypatch, tmp_p
     images = coloured(np.arange(6) % 3, 5)
     whole = trainer.train(images, 3, test, tmp_path / "whole")
 
-    monkeypatch.setattr(student, "SAVE_SECONDS", 0.0)
     epochs = []
 
     def die(epoch, loss, top1):
@@ -193,7 +191,7 @@ def test_a_student_goes_on_where_it_was_interrupted(prepared, monkeypatch, tmp_p
         epochs.append(epoch)
 
     with pytest.raises(KilledError):
-        trainer.train(images, 3, test, tmp_path / "broken", die)
+        trainer.train(images, 3, test, tmp_path / "broken", die, save_minutes=0)
     resumed = trainer.train(
         images, 3, test, tmp_path / "broken", lambda epoch, loss, top1: epochs.append(epoch)
     )

@@ -225,14 +225,16 @@ if __name__ == "__main__":
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(append(*args))
 
-    ranking.SAVE_SECONDS, Part.append = 0, append_or_die
+    Part.append = append_or_die
     source, workdir, network = (
         open_image_folder(pathlib.Path(folder), "train"),
         WorkDir(place),
         load_network(teacher),
     )
     found = ranking.rank(
-        network, source, (network.mean, network.std), 4, 8, workdir, workers=int(workers)
+        *(network, source, (network.mean, network.std), 4, 8, workdir),
+        workers=int(workers),
+        save_minutes=0,
     )
     write_ranking(workdir, source, found.scores)
     partial_ranking.discard(workdir)

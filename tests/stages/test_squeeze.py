@@ -18,7 +18,7 @@ from delt_jax.models.network import load_network
 from delt_jax.models.torch_weights import to_state_dict
 from delt_jax.runtime.metrics import MetricsLog, read_metrics
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import squeeze, teacher_training
+from delt_jax.stages import squeeze
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.fingerprint import fingerprint
 
@@ -56,7 +56,7 @@ def test_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     config = make_config(tmp_path)
     whole = squeeze.run(config, WorkDir(tmp_path / "whole"))
 
-    monkeypatch.setattr(teacher_training, "SAVE_SECONDS", 0.0)
+    config.checkpoint_minutes = 0.0
     workdir = WorkDir(tmp_path / "broken")
     write, calls = MetricsLog.write, []
 

@@ -232,7 +232,6 @@ def test_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(prepared, tmp_path, 
     trainer = student.StudentTrainer("conv3", load_network(workdir.teacher), used, SIZE)
     test, sets = CroppedImages(train_source(config), SIZE), [student.LabelledImages(images)]
     (whole,) = trainer.train_together(sets, [1], test, tmp_path / "whole", stored=files)
-    monkeypatch.setattr(student, "SAVE_SECONDS", 0.0)
 
     class KilledError(Exception):
         pass
@@ -242,7 +241,9 @@ def test_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(prepared, tmp_path, 
             raise KilledError
 
     with pytest.raises(KilledError):
-        trainer.train_together(sets, [1], test, tmp_path / "killed", kill, stored=files)
+        trainer.train_together(
+            sets, [1], test, tmp_path / "killed", kill, stored=files, save_minutes=0
+        )
     (resumed,) = trainer.train_together(sets, [1], test, tmp_path / "killed", stored=files)
     np.testing.assert_array_equal(resumed.curve.loss, whole.curve.loss)
 

@@ -18,6 +18,7 @@ from delt_jax.data.selection import Selection, write_selection
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import read_distilled
 from delt_jax.models.network import load_network, save_network
+from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.metrics import read_metrics
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import synthesize
@@ -140,7 +141,7 @@ def test_noise_does_not_depend_on_the_layout(tmp_path):
 
 def test_a_run_that_stopped_goes_on_and_gives_the_same_bits(finished, tmp_path, monkeypatch):
     config, workdir = prepare(tmp_path)
-    config.synthesis.checkpoint_minutes = 0.0
+    config.checkpoint_minutes = 0.0
     check, seen = synthesize.Synthesis._check, []
 
     def stop_in_the_middle(self, pack, chunks):
@@ -173,7 +174,7 @@ def test_finished_class_batches_are_kept(finished, tmp_path):
 def test_killed_at_any_instant_the_same_command_finishes_with_the_same_bits(tmp_path):
     config, workdir = prepare(tmp_path)
     config.synthesis.iterations, config.synthesis.round_iterations = 1500, 500
-    config.synthesis.log_every, config.synthesis.checkpoint_minutes = 5, 0.002
+    config.synthesis.log_every, config.checkpoint_minutes = 5, 0.002
     config_file = tmp_path / "config.py"
     config_file.write_text(
         "import json, pathlib\nfrom ml_collections import ConfigDict\n"
@@ -221,7 +222,7 @@ def newest(checkpoints):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_place(tmp_path):
     config, workdir = prepare(tmp_path)
     network = load_network(workdir.teacher)
-    broken = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), network.variables)
+    broken = jax.tree.map(lambda leaf: leaf * np.float32(1e20), network.variables)
     save_network(dataclasses.replace(network, variables=broken), workdir.teacher)
     with pytest.raises(InputError, match="loss is nan in class batch 0, round 0, iteration 0"):
         synthesize.run(config, workdir)
@@ -238,8 +239,8 @@ def test_a_pack_that_was_stopped_goes_on_in_packs_of_another_width(
     tmp_path, finished, monkeypatch, capsys
 ):
     config, workdir = prepare(tmp_path)
-    config.synthesis.class_batches_per_device, config.synthesis.checkpoint_minutes = 2, 0.0
-    save, devices = synthesize.Checkpointer.save, jax.local_devices()[:1]
+    config.synthesis.class_batches_per_device, config.checkpoint_minutes = 2, 0.0
+    save, devices = Checkpointer.save, jax.local_devices()[:1]
 
     def save_and_stop(self, step, tree):
         save(self, step, tree)
@@ -248,7 +249,7 @@ def test_a_pack_that_was_stopped_goes_on_in_packs_of_another_width(
 
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
     with monkeypatch.context() as patch:
-        patch.setattr(synthesize.Checkpointer, "save", save_and_stop)
+        patch.setattr(Checkpointer, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             synthesize.run(config, workdir)
     config.synthesis.class_batches_per_device = 1

@@ -2,9 +2,12 @@
 
 import functools
 import json
+import os
 
 import pytest
 from run_module import run_module
+
+from delt_jax.runtime import lock
 
 main = functools.partial(run_module, "delt_jax.sweep")
 
@@ -73,3 +76,16 @@ def test_a_sweep_from_end_to_end(tmp_path):
     (tmp_path / "sweep" / "table.md").unlink()
     assert main(*command, "--collect").returncode == 0
     assert "| wrong (not done) |" in (tmp_path / "sweep" / "table.md").read_text()
+
+
+def test_a_second_sweep_in_the_same_folder_is_refused_and_a_point_alone_is_not(tmp_path):
+    sweep = "--sweep=configs/sweeps.py:selection,data=digits"
+    with lock.held(tmp_path):
+        done = main(sweep, f"--workdir={tmp_path}")
+        assert done.returncode == 2
+        assert f"process {os.getpid()} of host" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        # Point 2 waits for the teacher of point 1, so it gets as far as that.
+        done = main(sweep, f"--workdir={tmp_path}", "--point=2")
+        assert done.returncode == 1
+        assert "needs the teacher of point 1" in done.stderr

@@ -10,6 +10,7 @@ import time
 import fabricated
 import pytest
 
+from delt_jax.errors import Interrupted
 from delt_jax.sweep import running
 
 
@@ -108,3 +109,59 @@ def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):
             return
         time.sleep(0.05)
     pytest.fail("the point still runs")
+
+
+SWEEP = """
+import pathlib, sys
+from delt_jax.runtime.command_line import parse_flags, run_program
+from delt_jax.sweep import running
+
+POINT = '''
+import time
+from delt_jax.runtime import interruption
+from delt_jax.runtime.command_line import parse_flags, run_program
+
+def main(argv):
+    with interruption.held_back():
+        print("begun", flush=True)
+        while not interruption.is_asked():
+            time.sleep(0.01)
+        print("saved")
+        interruption.check()
+
+run_program(main, parse_flags)
+'''
+run_program(
+    lambda argv: running.run_logged([sys.executable, "-c", POINT], pathlib.Path("log")), parse_flags
+)
+"""
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_sweep_that_is_asked_to_end_lets_its_point_save(tmp_path, to_all):
+    sweep = subprocess.Popen(
+        [sys.executable, "-c", SWEEP],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},  # noqa: PTH109
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert sweep.stdout.readline() == "begun\n"
+    if to_all:  # as Slurm and a terminal that closes do
+        os.killpg(sweep.pid, signal.SIGTERM)
+    else:
+        sweep.send_signal(signal.SIGTERM)
+    out, errors = sweep.communicate(timeout=60)
+    line = "interrupted: SIGTERM; what is done is kept, and the same command goes on from there\n"
+    assert (sweep.returncode, out, errors) == (75, f"saved\n{line}", line)
+    assert (tmp_path / "log").read_text() == f"begun\nsaved\n{line}"
+
+
+def test_a_point_that_was_interrupted_ends_the_sweep(steps):
+    code = "print('interrupted: /data: No space left on device'); raise SystemExit(75)"
+    message = "point 1 of 2, delt: /data: No space left on device"
+    with pytest.raises(Interrupted, match=message):
+        running.run_points([Fake(steps[0], code), Fake(steps[1], "pass")], lambda line: None)
+    assert not (steps[1].workdir.path / running.LOG).exists()
