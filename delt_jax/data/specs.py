@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 
 from delt_jax.data import class_names
@@ -156,8 +157,8 @@ _ALL = (
         # TFDS has one split, in an order that it shuffled.
         train_split="train[:85%]",
         test_split="train[85%:]",
-        terms="Photographs under CC BY 2.0; LICENSE.txt in the archive of the TensorFlow team names "
-        "the author of each, who must be named.",
+        terms="Photographs under CC BY 2.0; LICENSE.txt in the archive of the TensorFlow team "
+        "names the author of each, who must be named.",
     ),
 )
 
@@ -243,8 +244,7 @@ def statistics(
         if len(choice) != 2 or any(len(part) != 3 for part in choice):
             raise InputError(f"statistics {choice!r}: expected (mean, std) of three numbers each")
         mean, std = choice
-    if any(value <= 0 for value in std):
-        raise InputError(f"statistics {choice!r}: a standard deviation of {min(std)}; expected > 0")
+    _check_moments(choice, mean, std)
     return tuple(map(float, mean)), tuple(map(float, std))  # pyright: ignore[reportReturnType]
 
 
@@ -255,3 +255,18 @@ def _parse_statistics(text: str) -> tuple[list[float], ...]:
     except ValueError:
         raise InputError(f"statistics {text!r}: expected numbers as mean/std") from None
     return tuple(part * 3 if len(part) == 1 else part for part in pair)
+
+
+def check_numbers(text: str) -> None:
+    """Raises `InputError` where a text with "/" is no mean/std that `statistics` takes."""
+    pair = _parse_statistics(text)
+    if len(pair) != 2 or any(len(part) != 3 for part in pair):
+        raise InputError(f"statistics {text!r}: expected mean/std, of one number or three each")
+    _check_moments(text, *pair)
+
+
+def _check_moments(choice: object, mean: Sequence[float], std: Sequence[float]) -> None:
+    if not all(math.isfinite(value) for value in (*mean, *std)):
+        raise InputError(f"statistics {choice!r}: not all finite; expected finite numbers")
+    if any(value <= 0 for value in std):
+        raise InputError(f"statistics {choice!r}: a standard deviation of {min(std)}; expected > 0")
