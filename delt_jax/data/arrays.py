@@ -54,7 +54,7 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
         raise InputError(f"{path}: cannot be read as an .npz archive (damaged, or something else)")
     try:
         # allow_pickle=False: an archive from elsewhere cannot run code.
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in (*keys, "y_train") if key not in archive]
             if missing:
                 raise InputError(

@@ -241,11 +241,8 @@ def statistics(
             )
         mean, std = known[choice]
     else:
-        if len(choice) != 2 or any(len(part) != 3 for part in choice):
-            raise InputError(f"statistics {choice!r}: expected (mean, std) of three numbers each")
-        mean, std = choice
-    _check_moments(choice, mean, std)
-    return tuple(map(float, mean)), tuple(map(float, std))  # pyright: ignore[reportReturnType]
+        mean, std = choice if len(choice) == 2 else ((), ())
+    return _moments(choice, mean, std)
 
 
 def _parse_statistics(text: str) -> tuple[list[float], ...]:
@@ -260,13 +257,21 @@ def _parse_statistics(text: str) -> tuple[list[float], ...]:
 def check_numbers(text: str) -> None:
     """Raises `InputError` where a text with "/" is no mean/std that `statistics` takes."""
     pair = _parse_statistics(text)
-    if len(pair) != 2 or any(len(part) != 3 for part in pair):
-        raise InputError(f"statistics {text!r}: expected mean/std, of one number or three each")
-    _check_moments(text, *pair)
+    _moments(text, *(pair if len(pair) == 2 else ((), ())))
 
 
-def _check_moments(choice: object, mean: Sequence[float], std: Sequence[float]) -> None:
-    if not all(math.isfinite(value) for value in (*mean, *std)):
-        raise InputError(f"statistics {choice!r}: not all finite; expected finite numbers")
-    if any(value <= 0 for value in std):
-        raise InputError(f"statistics {choice!r}: a standard deviation of {min(std)}; expected > 0")
+def _moments(choice: object, mean: object, std: object) -> tuple[Channels, Channels]:
+    """Two times three numbers, which may come from a file."""
+    try:
+        pair = [tuple(map(float, part)) for part in (mean, std)]  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        pair = [()]
+    if any(len(part) != 3 or not all(map(math.isfinite, part)) for part in pair):
+        raise InputError(
+            f"statistics {choice!r}: expected (mean, std) of three finite numbers each"
+        )
+    if min(pair[1]) <= 0:
+        raise InputError(
+            f"statistics {choice!r}: a standard deviation of {min(pair[1])}; expected > 0"
+        )
+    return pair[0], pair[1]

@@ -60,6 +60,11 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
     except flags.Error as error:  # an error in get_config() comes as the text of its traceback
         last = str(error).strip().splitlines()[-1]
         raise InputError(last.rpartition("InputError: ")[2]) from error
+    except InputError:
+        raise
+    except (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"command line: {reason[-1]}") from error
     except (AttributeError, KeyError) as error:
         raise InputError(f"--config: no option {' '.join(str(error.args[0]).split())}") from error
 

@@ -16,6 +16,11 @@ from delt_jax.export.distilled_set import DistilledSet
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("around") / "set"
     write_digits(folder)
+    manifest_json = folder / "manifest.json"
+    value = json.loads(manifest_json.read_text())
+    value["images"] = value["images"][::8]  # one of each class: the rest would be more of the same
+    value["images"][0] |= {"sources": ["a/b.png", "c.png"], "boxes": [[0, 0, 4, 4]]}
+    manifest_json.write_text(json.dumps(value))
     return folder
 
 
