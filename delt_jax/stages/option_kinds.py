@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from delt_jax.errors import InputError
 
 _LISTED = 12  # words that an error lists; of more, only the nearest ones
 _SHOWN = 80  # letters of a value in an error
+_USER = re.compile(r"://[^/\s]*@")  # of an address: nobody else is to see who it is
 
 
 class Kind(Protocol):
@@ -120,6 +122,8 @@ class Text:
         """See `Kind`."""
         if not isinstance(value, str) or (self.required and not value.strip()):
             return self.expected()
+        if _USER.search(value):
+            return f"{self.what} without a user or password in it, which config.json would keep"
         if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in value):
             return self.expected()
         return ""
@@ -184,6 +188,7 @@ def shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # Python refuses to write out more than 4,300 digits
         text = "a number of thousands of digits"
+    text = _USER.sub("://***@", text)
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     # For a terminal or a log that takes UTF-8 alone.
     return text.encode("utf-8", "backslashreplace").decode()

@@ -51,6 +51,15 @@ def _of_export(option: formats.Option) -> Kind:
     return Statistics(("teacher", *_NUMBERS_TOO))
 
 
+def _check_source(source: str) -> None:
+    """Refuses an address before config.json has it, with whatever it holds."""
+    if "://" in source and not source.startswith("tfds:"):
+        raise InputError(
+            f"an address that begins with {source.partition('://')[0][:20]}://; expected a path: "
+            "mount or copy what lies elsewhere"
+        )
+
+
 _SEED = _count(0, 2**32 - 1)  # what NumPy's legacy generators take
 _SHARE = Number(0, 1)
 _SOME_SHARE = Number(0, 1, above=True)
@@ -65,7 +74,7 @@ OPTIONS: dict[str, Kind] = {
     "seed": _SEED,
     "ipc": _count(1, 1_000_000),
     "data.name": Text("the name of a data set", required=True),
-    "data.source": Text("a path or tfds:NAME"),
+    "data.source": Text("a path or tfds:NAME[:DIR]", check=_check_source),
     "data.image_size": _count(0, _SIDE),
     "data.images_per_class": _count(0),
     "data.strict": Flag(),
