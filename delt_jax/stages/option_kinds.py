@@ -62,10 +62,12 @@ class Number:
     def expected(self) -> str:
         """See `Kind`."""
         kind = "a whole number" if self.whole else "a number"
-        least, most = (f"{limit:.10g}" for limit in (self.least, self.most))
+        style = ",.10g" if self.whole else "g"
+        least, most = (f"{limit:{style}}" for limit in (self.least, self.most))
         limits = f"from {least} to {most}"
         if self.above or self.below:
-            limits = f"within {'[('[self.above]}{least}, {most}{'])'[self.below]}"
+            limits = f"{'above' if self.above else 'from'} {least}"
+            limits += f"{' and below' if self.below else ' to'} {most}"
         also = f", or {self.also[0]:g} for {self.also[1]}" if self.also else ""
         return f"{kind} {limits}{also}"
 
@@ -166,17 +168,20 @@ class Several:
 
     def expected(self) -> str:
         """See `Kind`."""
-        return f"a tuple, each in it once and {self.kind.expected()}"
+        least = " of at least one" if self.required else ""
+        return f"a tuple{least}, each in it once and {self.kind.expected()}"
 
     def problem(self, value: Any) -> str:
         """See `Kind`."""
         if not isinstance(value, tuple | list):
             return self.expected()
         if self.required and not value:
-            return f"at least one: {self.expected()}"
+            return self.expected()
         for number, entry in enumerate(value):
             if problem := self.kind.problem(entry):
-                return f"instead of {shown(entry)} {problem}"
+                several = isinstance(entry, str) and "," in entry
+                hint = "; several are written \"('a','b')\"" if several else ""
+                return f"each to be {problem}, unlike {shown(entry)}{hint}"
             if entry in value[:number]:
                 return f"each once, and {shown(entry)} is there twice"
         return ""

@@ -3,7 +3,10 @@
 import pytest
 from tiny_run import make_config
 
+from delt_jax.data.specs import SPECS
 from delt_jax.errors import InputError
+from delt_jax.pipeline import announce
+from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import preflight
 
 
@@ -23,8 +26,8 @@ def test_a_good_config_gives_its_spec_and_plan(config):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("ipc", 0, "ipc: got 0, expected a whole number from 1 to 1000000"),
-        ("data.workers", -2, r"data\.workers: got -2, expected a whole number from -1 to 1024"),
+        ("ipc", 0, "ipc: got 0, expected a whole number from 1 to 1,000,000"),
+        ("data.workers", -2, r"data\.workers: got -2, expected a whole number from -1 to 1,024"),
         ("synthesis.learning_rate", -1.0, r"synthesis\.learning_rate: got -1"),
         ("synthesis.flip", 1.5, r"synthesis\.flip: got 1\.5, expected a number from 0 to 1"),
         (
@@ -78,7 +81,7 @@ def test_a_good_config_gives_its_spec_and_plan(config):
             -1,
             r"evaluate\.real_images: got -1, expected a whole number from 0",
         ),
-        ("evaluate.temperature", 0.0, r"evaluate\.temperature: got 0\.0, .* within \(0"),
+        ("evaluate.temperature", 0.0, r"evaluate\.temperature: got 0\.0, .* a number above 0"),
         ("continual.steps", 2, r"continual\.steps: got 2, expected .* divides the 3 classes"),
         ("continual.steps", -1, r"continual\.steps: got -1, expected a whole number from 0"),
         ("distilled.format", "jpeg", "expected one of png, jpg"),
@@ -93,3 +96,54 @@ def test_a_wrong_option_is_named_with_what_is_expected(config, path, value, mess
     with pytest.raises(InputError, match=message) as caught:
         preflight.check(config)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ipc": 13}, "ipc: class 'red' has 12 images; expected at least ipc = 13 .2 more classes"),
+        ({"ipc": 2, "data.images_per_class": 1}, "class 'red' has 1 images; expected at least"),
+        ({"ipc": 4, "select.factor": 2}, r"ipc \* factor\^2 = 4 \* 4 = 16"),
+        ({"ipc": 500_000}, "ipc: class 'red' has 12 images"),
+        ({"data.source": "tfds:cifar10"}, None),  # whose labels are a long pass
+    ],
+)
+def test_a_class_that_is_too_small_is_named_before_any_work(config, tmp_path, options, message):
+    spec, _ = preflight.check(config)
+    config.update_from_flattened_dict(options)
+    if message is None:
+        preflight.check_images(config, spec)
+        return
+    with pytest.raises(InputError, match=message):
+        preflight.check_images(config, spec)
+    with pytest.raises(InputError, match=message):
+        announce(config, WorkDir(tmp_path / "run"), ["squeeze", "select"])
+    assert not (tmp_path / "run").exists()
+    # Where nothing is selected, nothing is too small.
+    announce(config, WorkDir(tmp_path / "run"), ["report"])
+
+
+def test_the_digits_are_counted(config):
+    config.data.name, config.data.source, config.ipc = "digits", "", 150
+    with pytest.raises(InputError, match="ipc: class '0' has 149 images"):
+        preflight.check_images(config, SPECS["digits"])
+
+
+def test_more_images_than_any_plan_is_made_for(config):
+    config.ipc = 1_000_000
+    with pytest.raises(InputError, match="makes 100,000,000 images") as caught:
+        config.data.name, config.data.source = "cifar100", ""
+        preflight.check(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_rounds_beyond_the_images_join_none_and_are_as_published(config):
+    config.ipc, config.synthesis.iterations, config.synthesis.round_iterations = 2, 8, 1
+    _, plan = preflight.check(config)
+    assert (plan.schedule.rounds, plan.image_iterations) == (8, 3 * (8 + 7))
+
+
+def test_more_rounds_than_any_plan_is_made_for(config):
+    config.synthesis.iterations, config.synthesis.round_iterations = 10_001, 1
+    with pytest.raises(InputError, match=r"round_iterations: got 1, .* into 10,001 rounds"):
+        preflight.check(config)
