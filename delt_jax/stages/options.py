@@ -32,7 +32,7 @@ from delt_jax.stages.training_sets import SETS
 # 32-bit indices, the memory of a host or float32 do not hold.
 _MANY = 10_000_000
 _SIDE = 4096  # pixels
-_LARGE = 1e9
+_LARGE = 1e38
 
 
 def _count(least: int, most: int = _MANY) -> Number:

@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_refused(distilled, train, held_out, teacher):
     for given, message in (
         ({"labels": "stored"}, "labels 'stored'; expected some of soft, hard"),
         ({"students": "conv9"}, "conv9"),
-        ({"seeds": ()}, r"evaluate\.seeds: got \(\), expected at least one"),
+        ({"seeds": ()}, r"evaluate\.seeds: got \(\), expected a tuple of at least one"),
         ({"sets": "images"}, "set 'images': str; expected Distilled"),
         ({"sets": large}, r"images of shape \(16, 16, 3\); expected \(8, 8, 3\)"),
         ({"sets": (train.images, np.full(24, 3))}, "labels"),

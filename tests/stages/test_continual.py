@@ -234,7 +234,7 @@ def test_among_the_classes_seen_others_are_no_answer(tmp_path):
             r"order_seed: got -1, expected a whole number from 0 to 4,294,967,295",
         ),
         ({"evaluate.sets": ("destilled",)}, "one of distilled.*destilled"),
-        ({"evaluate.seeds": ()}, r"evaluate\.seeds: got \(\), expected at least one"),
+        ({"evaluate.seeds": ()}, r"evaluate\.seeds: got \(\), expected a tuple of at least one"),
     ],
 )
 def test_refuses_before_it_trains(prepared, change, message):

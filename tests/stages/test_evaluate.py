@@ -310,8 +310,8 @@ def test_a_diverging_student_is_named(prepared):
     [
         ({"evaluate.sets": ("destilled",)}, "one of distilled.*destilled"),
         ({"evaluate.students": ("conv33",)}, "conv3.*conv33"),
-        ({"evaluate.students": ()}, r"students: got \(\), expected at least one"),
-        ({"evaluate.seeds": ()}, r"seeds: got \(\), expected at least one"),
+        ({"evaluate.students": ()}, r"students: got \(\), expected a tuple of at least one"),
+        ({"evaluate.seeds": ()}, r"seeds: got \(\), expected a tuple of at least one"),
         ({"evaluate.statistics": "mnist"}, "mnist"),
         ({"ipc": 3}, "2 to 2 images per class; expected ipc = 3"),
     ],
