@@ -200,6 +200,8 @@ def from_state_dict(
     variables = {}
     for key, path in keys.items():
         value = np.asarray(found[key])
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise InputError(f"{source}: {key} has dtype {value.dtype}, expected floats")
         if _is_kernel(path):
             value = np.moveaxis(value, (0, 1), (-1, -2))
         dtype = jnp.promote_types(value.dtype, leaves[path].dtype)
