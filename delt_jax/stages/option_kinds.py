@@ -67,7 +67,7 @@ class Number:
         limits = f"from {least} to {most}"
         if self.above or self.below:
             limits = f"{'above' if self.above else 'from'} {least}"
-            limits += f"{' and below' if self.below else ' to'} {most}"
+            limits += f" and {'below' if self.below else 'up to'} {most}"
         also = f", or {self.also[0]:g} for {self.also[1]}" if self.also else ""
         return f"{kind} {limits}{also}"
 
