@@ -26,7 +26,7 @@ def get_base() -> ml_collections.ConfigDict:
 
     c.teacher = teacher = ml_collections.ConfigDict()
     teacher.arch = "resnet18"  # a name of delt_jax/models/registry.py; needs BatchNorm
-    teacher.weights = ""  # file | https://... | "torchvision" or "timm", with a version as "torchvision:V2" | teacher/ of another run; "": trained here
+    teacher.weights = ""  # file | https://...#sha256=... | "torchvision" or "timm", with a version as "torchvision:V2" | teacher/ of another run; "": trained here
     teacher.statistics = "auto"  # of its inputs: "auto" (those that come with the weights, else the data set's) | "dataset" | "imagenet" | "mean/std", as "0.5/0.5" or "0.5,0.4,0.3/0.2,0.2,0.2"
     teacher.squeeze = squeeze = ml_collections.ConfigDict()
     squeeze.epochs = 60  # passes over the training images

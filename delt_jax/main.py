@@ -2,19 +2,25 @@
 
 import os
 import pathlib
+import sys
 
 # TensorFlow may be installed for preparing data sets; JAX alone uses the devices.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from delt_jax import pipeline
 from delt_jax.errors import InputError
 from delt_jax.report.summary import closing
 from delt_jax.runtime import hosts
-from delt_jax.runtime.command_line import import_from_here, parse_flags, run_program
+from delt_jax.runtime.command_line import (
+    import_from_here,
+    parse_flags,
+    readable,
+    run_program,
+)
 from delt_jax.runtime.workdir import WorkDir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :arguments.")
@@ -39,9 +45,7 @@ def main(argv: list[str]) -> None:
     if _CACHE.value:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
     crew = hosts.join(_HOSTS.value, _HOST_TIMEOUT.value)
-    config, workdir = _CONFIG.value, WorkDir(str(_WORKDIR.value))
-    if not isinstance(config, ConfigDict):
-        raise InputError("--config: cannot read that file; expected one like configs/*.py")
+    config, workdir = readable(_CONFIG.value, sys.argv), WorkDir(str(_WORKDIR.value))
     if _DRY_RUN.value:
         print(pipeline.estimate(config, workdir, _STAGES.value))
         return

@@ -15,6 +15,7 @@ from delt_jax.runtime import faults, hosts, lock
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import dry_run, preflight
+from delt_jax.stages.option_kinds import did_you_mean
 from delt_jax.stages.planning import Plan
 
 
@@ -154,7 +155,10 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None)
       InputError: for an unknown stage, or whatever is wrong with the config.
     """
     stages = _chosen(config, stages)
-    return _announcement(config, workdir, stages, *preflight.check(config))
+    spec, plan = preflight.check(config)
+    if "select" in stages and not workdir.selection_csv.exists():
+        preflight.check_images(config, spec)
+    return _announcement(config, workdir, stages, spec, plan)
 
 
 def _announcement(
@@ -298,7 +302,10 @@ def _chosen(config: Any, stages: Sequence[str] | None) -> Sequence[str]:
         ]
     unknown = [name for name in stages if name not in NAMES]
     if unknown:
-        raise InputError(f"stages: got {unknown[0]!r}, expected some of {', '.join(NAMES)}")
+        raise InputError(
+            f"stages: got {unknown[0]!r}, expected some of {', '.join(NAMES)}"
+            f"{did_you_mean(unknown[0], NAMES)}"
+        )
     return stages
 
 

@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import datetime as dt
 import os
 import pathlib
 
@@ -9,6 +10,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads would spin against the other workers'
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import jax
 import pytest
 
@@ -17,6 +19,20 @@ from benchmarks.torchvision_import import import_torchvision
 # Many tests run the same programs: compiled once, kept in pytest's own cache for the next time too.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+
+# DELT_FUZZ_EXAMPLES=10000 draws as many examples for each property, new ones every time; by default
+# a few, the same every time. The deadline is there for what hangs.
+_examples = os.environ.get("DELT_FUZZ_EXAMPLES")
+hypothesis.settings.register_profile(
+    "delt_jax",
+    max_examples=int(_examples or 25),
+    derandomize=not _examples,
+    database=None,
+    deadline=dt.timedelta(seconds=60),
+    print_blob=False,
+    suppress_health_check=[*hypothesis.HealthCheck],  # fixtures are shared, examples are large
+)
+hypothesis.settings.load_profile("delt_jax")
 
 TESTS = pathlib.Path(__file__).parent
 REQUIRE_TORCH = os.environ.get("DELT_REQUIRE_TORCH") == "1"

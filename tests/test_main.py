@@ -25,9 +25,12 @@ main = functools.partial(run_module, "delt_jax.main")
         ),
         (["--config=configs/imagenet.py"], "imagenet2012"),
         (["--config=configs/digits.py", "extra"], "got 'extra'"),
-        (["--config=configs/digit.py"], "cannot read"),
-        (["--config=configs/digits.py", "--config.sinthesis.jitter=1"], 'Did you mean "synthesis"'),
-        (["--config=configs/digits.py", "--config.ipc=many"], "config.ipc"),
+        (["--config=configs/digit.py"], "cannot be read; expected configs/*.py (did you mean"),
+        (["--config=configs/digits.py", "--config.sinthesis.jitter=1"], "is it synthesis.jitter?"),
+        (
+            ["--config=configs/digits.py", "--config.ipc=many"],
+            "ipc: got 'many', expected a whole number",
+        ),
         (["--config=configs/digits.py", "--config.method=dlt"], "method: got 'dlt', expected delt"),
         (
             [

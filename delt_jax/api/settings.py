@@ -9,7 +9,7 @@ import ml_collections
 
 from delt_jax import defaults
 from delt_jax.errors import InputError
-from delt_jax.stages import preflight
+from delt_jax.stages import options as table
 
 # Where the options of each function are looked up, in this order.
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -76,7 +76,11 @@ def make_config(function: str, given: Mapping[str, Any], **more: Any) -> Any:
     for path, value in more.items():
         if value is not None:
             _set(config, path.replace("__", "."), value)
-    preflight.check_options(config)
+    for section in SECTIONS[function]:
+        table.check(_section(config, section), section)
+    for path, value in more.items():
+        if value is not None:
+            table.check_one(path.replace("__", "."), value)
     return config
 
 

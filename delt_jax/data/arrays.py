@@ -54,7 +54,7 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
         raise InputError(f"{path}: cannot be read as an .npz archive (damaged, or something else)")
     try:
         # allow_pickle=False: an archive from elsewhere cannot run code.
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in (*keys, "y_train") if key not in archive]
             if missing:
                 raise InputError(
@@ -65,10 +65,11 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
             train_labels = archive["y_train"]
             if "class_names" in archive:
                 class_names = distinct(map(str, archive["class_names"].ravel()))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: cannot be read as an .npz archive ({error})") from error
+    except InputError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise almost anything on broken bytes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: cannot be read as an .npz archive ({reason})") from error
     if class_names is None:
         train_labels = _class_labels(train_labels, f"{path}: y_train")
         class_names = tuple(map(str, range(int(train_labels.max()) + 1)))

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from delt_jax.errors import InputError
+
 
 class ImageSource(Protocol):
     """One split of a data set, read at random.
@@ -54,11 +56,19 @@ def numbered_names(
 
 
 def distinct(class_names: Iterable[str]) -> tuple[str, ...]:
-    """Tells classes of one name apart by their numbers, as ImageNet's two cranes."""
+    """Tells classes of one name apart by their numbers, as ImageNet's two cranes.
+
+    Raises:
+      InputError: for a name that cannot be written down in UTF-8, as every result does.
+    """
     seen: set[str] = set()
     names = []
     for label, name in enumerate(class_names):
-        names.append(f"{name} (class {label})" if name in seen else name)
+        if any(0xD800 <= ord(letter) < 0xE000 for letter in name):
+            raise InputError(f"class {label} is called {name!r}; expected text that UTF-8 can hold")
+        while name in seen:
+            name = f"{name} (class {label})"
+        names.append(name)
         seen.add(name)
     return tuple(names)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 
 from delt_jax.data import class_names
@@ -240,12 +241,8 @@ def statistics(
             )
         mean, std = known[choice]
     else:
-        if len(choice) != 2 or any(len(part) != 3 for part in choice):
-            raise InputError(f"statistics {choice!r}: expected (mean, std) of three numbers each")
-        mean, std = choice
-    if any(value <= 0 for value in std):
-        raise InputError(f"statistics {choice!r}: a standard deviation of {min(std)}; expected > 0")
-    return tuple(map(float, mean)), tuple(map(float, std))  # pyright: ignore[reportReturnType]
+        mean, std = choice if len(choice) == 2 else ((), ())
+    return _moments(choice, mean, std)
 
 
 def _parse_statistics(text: str) -> tuple[list[float], ...]:
@@ -255,3 +252,26 @@ def _parse_statistics(text: str) -> tuple[list[float], ...]:
     except ValueError:
         raise InputError(f"statistics {text!r}: expected numbers as mean/std") from None
     return tuple(part * 3 if len(part) == 1 else part for part in pair)
+
+
+def check_numbers(text: str) -> None:
+    """Raises `InputError` where a text with "/" is no mean/std that `statistics` takes."""
+    pair = _parse_statistics(text)
+    _moments(text, *(pair if len(pair) == 2 else ((), ())))
+
+
+def _moments(choice: object, mean: object, std: object) -> tuple[Channels, Channels]:
+    """Two times three numbers, which may come from a file."""
+    try:
+        pair = [tuple(map(float, part)) for part in (mean, std)]  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        pair = [()]
+    if any(len(part) != 3 or not all(map(math.isfinite, part)) for part in pair):
+        raise InputError(
+            f"statistics {choice!r}: expected (mean, std) of three finite numbers each"
+        )
+    if min(pair[1]) <= 0:
+        raise InputError(
+            f"statistics {choice!r}: a standard deviation of {min(pair[1])}; expected > 0"
+        )
+    return pair[0], pair[1]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from delt_jax.data.decoding import decode
+from delt_jax.data.image_source import distinct
 from delt_jax.export.distilled_set import DistilledSet
 
 NAME, SPLIT = "distilled", "train"
@@ -32,7 +33,7 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
     first, data = source.file(0)
     shape = decode(data, first.file).shape
     # One name a line in the file that TFDS keeps them in.
-    names = [" ".join(name.split()) for name in source.class_names]
+    names = list(distinct(" ".join(name.split()) or "class" for name in source.class_names))
     features = tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=shape),

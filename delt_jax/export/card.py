@@ -1,5 +1,6 @@
 """The README.md of an export: what it is, how good, how to load it, whose images they were."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -136,8 +137,9 @@ def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _line(value: Any) -> str:
-    """In one line, and in one cell."""
-    return " ".join(str(value).split()).replace("|", "\\|")
+    """In one line and one cell, as text: no tag, and no link to who knows where."""
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    return text.replace("|", "\\|").replace("](", "]\\(").replace("`", "\\`")
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from delt_jax.errors import InputError
-from delt_jax.export.manifest import EXPORT, FILE_NAME, read_manifest
+from delt_jax.errors import InputError, in_one_line
+from delt_jax.export.manifest import EXPORT, FILE_NAME, is_inside, read_manifest
 from delt_jax.runtime import faults, interruption
 
 SUMS = "SHA256SUMS"
@@ -60,6 +60,10 @@ def new_folder(destination: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def problems(folder: pathlib.Path) -> list[str]:
     """Checks an export against its sums and its manifest; a line for each file that is wrong."""
+    return [in_one_line(problem) for problem in _problems(folder)]
+
+
+def _problems(folder: pathlib.Path) -> list[str]:
     try:
         sums = _read_sums(folder)
     except InputError as error:
@@ -139,8 +143,7 @@ def _read_sums(folder: pathlib.Path) -> dict[str, str]:
         match = _LINE.fullmatch(line)
         if match is None:
             raise InputError(f"{path}: line {number} is {line[:80]!r}; expected SHA-256 and a name")
-        inside = pathlib.PurePosixPath(match[2])
-        if inside.is_absolute() or ".." in inside.parts:
+        if not is_inside(match[2]):
             raise InputError(f"{path}: line {number} leads out of the folder, {match[2]!r}")
         sums[match[2]] = match[1]
     return sums

@@ -161,8 +161,14 @@ def _numbered(index: int, class_name: str, naming: str, digits: int = 3) -> str:
     return f"new{number}" if naming == "reference" else f"{number}_{_sanitised(class_name)}"
 
 
+# Windows opens devices by these names, whatever ending follows.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
 def _sanitised(class_name: str) -> str:
     name = re.sub(r"[^\w\-. ]", "_", class_name).strip(". ")
+    if name.startswith("-") or _DEVICES.fullmatch(name):  # programs take the first for an option
+        name = f"_{name}"
     # 100 characters of up to two bytes leave room for a number within the 255 bytes of a name.
     while len(name.encode()) > 200:
         name = name[:-1]

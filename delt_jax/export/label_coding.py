@@ -19,8 +19,6 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from delt_jax.errors import InputError
-
 DTYPES = ("float16", "int8")
 _LARGEST_CODE = 127
 
@@ -80,14 +78,6 @@ class LabelCoding:
 
 
 PLAIN = LabelCoding()
-
-
-def check_coding(top_k: int, dtype: str) -> None:
-    """Raises `InputError` naming the first option of `config.labels` that is out of range."""
-    if top_k < 0:
-        raise InputError(f"labels.top_k {top_k}: expected at least 0")
-    if dtype not in DTYPES:
-        raise InputError(f"labels.dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
 
 
 def decode(tensors: Mapping[str, np.ndarray], classes: int) -> Float[np.ndarray, "*n k"]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, in_one_line
 from delt_jax.runtime.workdir import WorkDir
 
 FILE_NAME = "manifest.json"
@@ -116,21 +116,36 @@ def read_manifest(directory: pathlib.Path) -> Manifest:
         raise InputError(f"{path}: not a list of images ({error})") from None
     for record in records:
         _check_types(record, path)
-        inside = pathlib.PurePosixPath(record.file)
-        if not record.file or inside.is_absolute() or ".." in inside.parts:
+        if not is_inside(record.file):
             raise InputError(f"{path}: file {record.file!r}; expected a path below the manifest's")
     header = {key: entry for key, entry in value.items() if key not in ("schema", "images")}
     return Manifest(header, records)
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name in a stranger's file is a path below its folder, on any system."""
+    inside = pathlib.PurePosixPath(name)
+    outside = not inside.parts or inside.is_absolute() or ".." in inside.parts
+    return not outside and "\0" not in name and "\\" not in name
 
 
 def _check_types(record: ImageRecord, path: pathlib.Path) -> None:
     """Refuses what no manifest of ours holds: names of files are made from it."""
     numbers = (record.class_index, record.slot, record.join_round, record.iterations)
     texts = (record.class_name, record.source, record.file, record.sha256)
-    if not all(type(n) is int and n >= 0 for n in numbers) or not all(
-        isinstance(text, str) for text in texts
+    if not all(type(n) is int and 0 <= n < 2**31 for n in numbers) or not all(
+        isinstance(text, str) and _is_utf8(text) for text in (*texts, *record.sources)
     ):
         raise InputError(f"{path}: image {str(record)[:120]!r}; expected numbers from 0, and texts")
+    if not all(len(box) == 4 and all(type(n) is int for n in box) for box in record.boxes):
+        raise InputError(f"{path}: boxes {str(record.boxes)[:120]}; expected four numbers each")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return text.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def verify(directory: pathlib.Path) -> Manifest:
@@ -159,16 +174,21 @@ def problems(directory: pathlib.Path, manifest: Manifest) -> Iterator[str]:
     for path in sorted((directory / "train").rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_file() and not path.name.startswith(".") and name not in named:
-            yield f"{path}: not in {FILE_NAME}; expected only the images that it names"
+            yield in_one_line(f"{path}: not in {FILE_NAME}; expected only the images that it names")
 
 
 def read_file(directory: pathlib.Path, record: ImageRecord) -> bytes:
     """Returns the bytes of one image; raises `InputError` where they are not what was written."""
     path = directory / record.file
     try:
+        # A link may lead to anybody's file, which an export would then hand on.
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise InputError(f"{path}: a link that leads out of {directory}; expected a file")
         data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; {FILE_NAME} names it") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before 3.13
+        raise InputError(
+            f"{path}: {getattr(error, 'strerror', None) or error}; {FILE_NAME} names it"
+        ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != record.sha256:
         raise InputError(

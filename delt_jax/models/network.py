@@ -17,6 +17,7 @@ from delt_jax.runtime.workdir import WorkDir
 SCHEMA_VERSION = 1
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
+_LARGEST = 100_000  # classes, and pixels of a side, that a card may name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,6 +88,44 @@ def save_network(network: Network, directory: str | Path) -> None:
     files.write_json(files.path / CARD, card)
 
 
+def _check_card(card: dict[str, Any], path: Path) -> None:
+    """Refuses a card that `save_network` has not written: it may come from a stranger."""
+    absent = [key for key in _CARD_KEYS if key not in card]
+    if absent:
+        raise InputError(f"{path}: lacks {', '.join(absent)}")
+
+    def is_number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    def are_channels(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 3 and all(map(is_number, value))
+
+    def is_count(value: Any) -> bool:
+        return type(value) is int and 1 <= value <= _LARGEST
+
+    names, classes = card["class_names"], card["num_classes"]
+    for key, is_sound, expected in (
+        ("arch", isinstance(card["arch"], str), "the name of an architecture"),
+        ("num_classes", is_count(classes), f"1 to {_LARGEST}"),
+        ("image_size", is_count(card["image_size"]), f"1 to {_LARGEST}"),
+        ("mean", are_channels(card["mean"]), "three numbers"),
+        ("std", are_channels(card["std"]) and min(card["std"]) > 0, "three numbers above 0"),
+        (
+            "class_names",
+            isinstance(names, list)
+            and len(names) in (0, classes)
+            and all(isinstance(name, str) for name in names),
+            "a name for each class, or none",
+        ),
+        ("top1", card["top1"] is None or is_number(card["top1"]), "percent, or null"),
+        ("recipe", isinstance(card["recipe"], dict), "an object"),
+        ("weights", card["weights"] == WEIGHTS, repr(WEIGHTS)),  # never a path to elsewhere
+        ("sha256", isinstance(card["sha256"], str), "hexadecimal digits"),
+    ):
+        if not is_sound:
+            raise InputError(f"{path}: {key} {str(card[key])[:80]!r}, expected {expected}")
+
+
 def load_network(directory: str | Path) -> Network:
     """Reads what `save_network` wrote.
 
@@ -102,9 +141,7 @@ def load_network(directory: str | Path) -> Network:
     version = card.get("schema_version") if isinstance(card, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{card_path}: schema_version {version}, expected {SCHEMA_VERSION}")
-    absent = [key for key in _CARD_KEYS if key not in card]
-    if absent:
-        raise InputError(f"{card_path}: lacks {', '.join(absent)}")
+    _check_card(card, card_path)
 
     weights_path = files.path / card["weights"]
     if not weights_path.is_file():

@@ -9,7 +9,7 @@ import difflib
 import pathlib
 
 from delt_jax.errors import InputError
-from delt_jax.runtime.download import download
+from delt_jax.runtime import download
 
 Channels = tuple[float, float, float]
 
@@ -125,17 +125,32 @@ def is_address(weights: str) -> bool:
     return "://" in weights
 
 
+def check_address(weights: str) -> None:
+    """Raises `InputError` for a URL that cannot be fetched and verified, or holds a secret."""
+    if is_address(weights):
+        download.check_address(weights)
+
+
 def check(weights: str, arch: str) -> None:
     """Raises `InputError` where `find` could not succeed, without touching the network."""
     if is_published(weights):
         published(weights, arch)
-    elif not is_address(weights) and not pathlib.Path(weights).expanduser().exists():
+    elif is_address(weights):
+        download.check_address(weights)
+    elif not _exists(weights):
         near = difflib.get_close_matches(weights, _FILES, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(
             f"weights {weights!r}: no such file{hint}; expected a file, a folder with a card.json, "
             f"an https:// address, or {' or '.join(map(repr, _FILES))}"
         )
+
+
+def _exists(path: str) -> bool:
+    try:
+        return pathlib.Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long; the home of nobody; a NUL
+        return False
 
 
 def find(weights: str, arch: str) -> WeightsFile:
@@ -152,8 +167,8 @@ def find(weights: str, arch: str) -> WeightsFile:
     check(weights, arch)
     if is_published(weights):
         url = published(weights, arch)
-        return WeightsFile(download(url), url, _STATISTICS.get(arch, IMAGENET))
+        return WeightsFile(download.download(url), url, _STATISTICS.get(arch, IMAGENET))
     if is_address(weights):
-        return WeightsFile(download(weights), weights)
+        return WeightsFile(download.download(weights), weights)
     path = pathlib.Path(weights).expanduser()
     return WeightsFile(path, path.name)

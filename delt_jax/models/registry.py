@@ -191,7 +191,7 @@ def check_teacher(arch: str) -> None:
 
 def variable_shapes(module: nn.Module, image_size: int) -> dict:
     """The tree of `variables` with a `jax.ShapeDtypeStruct` for each leaf; computes nothing."""
-    images = jnp.zeros((1, image_size, image_size, 3))
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.result_type(float))
     return jax.eval_shape(module.init, jax.random.key(0), images)
 
 

@@ -16,6 +16,7 @@ classifier needs a permutation.
 import argparse
 import math
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:
         # torchvision's training script, and those made from it, store their arguments too.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # of old formats; what cannot be read is an error
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -198,6 +200,8 @@ def from_state_dict(
     variables = {}
     for key, path in keys.items():
         value = np.asarray(found[key])
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise InputError(f"{source}: {key} has dtype {value.dtype}, expected floats")
         if broken := int(np.sum(~np.isfinite(value))):
             raise InputError(
                 f"{source}: {broken:,} of {value.size:,} values of {key} are NaN or infinite; "

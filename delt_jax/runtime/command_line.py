@@ -1,6 +1,8 @@
 """Flags and configs as a command line gives them, and programs run by it; a mistake is one line."""
 
+import difflib
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,11 +80,50 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
     """`values(argv)`, with ml_collections' account of a mistake brought down to its point."""
     try:
         return values(method_as_argument(argv))
-    except flags.Error as error:  # an error in get_config() comes as the text of its traceback
-        last = str(error).strip().splitlines()[-1]
-        raise InputError(last.rpartition("InputError: ")[2]) from error
+    except flags.Error as error:
+        raise InputError(_reason(str(error))) from error
+    except InputError:
+        raise
+    except (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"command line: {reason[-1]}") from error
     except (AttributeError, KeyError) as error:
-        raise InputError(f"--config: no option {' '.join(str(error.args[0]).split())}") from error
+        raise InputError(_no_option(str(error.args[0]), argv)) from error
+
+
+# What the parsers of numbers and flags say, and what they mean.
+_VALUE = re.compile(r"flag --config\.([^=\s]+)=(.*?): (.*)", re.DOTALL)
+_MEANINGS = (
+    ("invalid literal for int()", "a whole number"),
+    ("could not convert string to float", "a number"),
+    ("Non-boolean argument", "true or false"),
+    ("as a ConfigDict", "a value for one of its options: --config.%s.NAME=VALUE"),
+)
+
+
+def _reason(text: str) -> str:
+    """The point of an error of absl's or ml_collections', whose text may be a traceback."""
+    if match := _VALUE.fullmatch(text):
+        path, value, reason = match.groups()
+        for said, meant in _MEANINGS:
+            if said in reason:
+                return f"{path}: got {value!r}, expected {meant.replace('%s', path)}"
+    last = text.strip().splitlines()[-1]
+    return last.rpartition("InputError: ")[2].removesuffix("\\n")
+
+
+def _no_option(text: str, argv: Sequence[str]) -> str:
+    """An option that there is not, by its dotted path, and the nearest one."""
+    names = re.findall(r"\w+", text.replace("\\n", " "))
+    name = names[0] if names else text
+    near = re.search(r'Did you mean "(\w+)"', text)
+    for word in argv:
+        path = word.lstrip("-").partition("=")[0].removeprefix("config.").split(".")
+        if name in path:
+            hint = [near[1] if near and part == name else part for part in path]
+            known = f"; is it {'.'.join(hint)}?" if near else "; expected one of the defaults"
+            return f"{'.'.join(path)}: no such option{known}"
+    return f"--config: no option {' '.join(text.split())}"
 
 
 def import_from_here() -> None:
@@ -103,7 +144,16 @@ def resolve_config(arguments: Sequence[str]) -> ConfigDict:
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=argv)
     import_from_here()
     parse_flags(argv, values)
-    config = values["config"].value
-    if not isinstance(config, ConfigDict):
-        raise InputError("--config: cannot read that file; expected one like configs/*.py")
-    return config
+    return readable(values["config"].value, argv)
+
+
+def readable(config: Any, argv: Sequence[str]) -> ConfigDict:
+    """The config of a command line; raises `InputError` where its file cannot be read."""
+    if isinstance(config, ConfigDict):
+        return config
+    given = [word.partition("=")[2] for word in argv if word.startswith("--config=")]
+    file = given[-1].partition(":")[0] if given else ""
+    known = sorted(path.as_posix() for path in pathlib.Path().glob("configs/[!_]*.py"))
+    near = difflib.get_close_matches(file, known, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise InputError(f"--config: got {file!r}, which cannot be read; expected configs/*.py{hint}")

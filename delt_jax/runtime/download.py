@@ -25,6 +25,10 @@ TIMEOUT_SECONDS = 30.0  # without a byte
 _CHUNK = 1 << 20
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z0-9.]+$")  # as torch.hub reads it
 _FRAGMENT = re.compile(r"sha256=([0-9a-f]{8,64})")
+_SECRET = re.compile(  # names of parameters that let somebody in
+    r"token|secret|passw|signature|credential|auth|(api|access|private).?key|^(key|sig|pwd)$",
+    re.IGNORECASE,
+)
 
 
 def cache_folder() -> pathlib.Path:
@@ -32,6 +36,39 @@ def cache_folder() -> pathlib.Path:
     if folder := os.environ.get("DELT_JAX_CACHE"):
         return pathlib.Path(folder).expanduser()
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "delt_jax"
+
+
+def check_address(url: str) -> None:
+    """Checks all that an address says of itself, before it is written down or fetched.
+
+    A user's name and password, or a parameter such as `?token=`, would stay in config.json and on
+    the teacher's card, and every user of the machine sees a command line.
+
+    Raises:
+      InputError: for an address that is none, holds a secret (which the error leaves out), or says
+        no hash to verify the file by.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        names = [name for name, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)]
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError as error:
+        raise InputError(f"no address of a file ({error}); expected https://...") from None
+    secret = next((f"{name}=" for name in names if _SECRET.search(name)), "")
+    if secret or "@" in parts.netloc:
+        raise InputError(
+            f"{place}: holds {secret or 'a user or password'}, which would be kept in config.json; "
+            "expected an address that all may see, or the path of the file, downloaded by you "
+            "(`curl --netrc -O` reads passwords from ~/.netrc)"
+        )
+    if parts.scheme not in ("http", "https"):
+        raise InputError(f"{url}: expected an address that begins with https:// or http://")
+    if expected_sha256(url) is None:
+        raise InputError(
+            f"{url}: says no hash to verify the file by; expected #sha256= after it and 8 or more "
+            "digits of what its publisher says (or `sha256sum` of a copy that you trust)"
+        )
+    cached_path(url)
 
 
 def expected_sha256(url: str) -> str | None:

@@ -105,5 +105,8 @@ class WorkDir:
             raise InputError(
                 f"{path}: not there; expected the result of an earlier stage"
             ) from None
+        except (OSError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or "nested too deeply"
+            raise InputError(f"{path}: cannot be read ({reason})") from None
         except ValueError as error:
             raise InputError(f"{path}: not valid JSON ({error}); delete it to remake it") from None

@@ -20,8 +20,9 @@ from delt_jax.errors import InputError
 from delt_jax.models.network import load_network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import ARGMAX, Scope
-from delt_jax.stages.evaluate import check_sets, student_names
+from delt_jax.stages import options as table
+from delt_jax.stages.cropped_images import Scope
+from delt_jax.stages.evaluate import student_names
 from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs, read_run
@@ -65,17 +66,12 @@ def class_steps(num_classes: int, steps: int, order_seed: int) -> list[Int64[np.
 
 def check(options: Any, num_classes: int) -> None:
     """Raises `InputError` naming the first option of `config.continual` that is out of range."""
+    table.check(options, "continual")
     steps = options.steps
     if steps < 1 or num_classes % steps:
         raise InputError(
-            f"continual.steps {steps}: expected a number from 1 on that divides the {num_classes} "
-            "classes"
-        )
-    if not 0 <= options.order_seed < 2**32:
-        raise InputError(f"continual.order_seed {options.order_seed}: expected 0 to 2^32 - 1")
-    if options.argmax not in ARGMAX:
-        raise InputError(
-            f"continual.argmax {options.argmax!r}: expected one of {', '.join(ARGMAX)}"
+            f"continual.steps: got {steps}, expected a number from 1 on that divides the "
+            f"{num_classes} classes"
         )
 
 
@@ -96,10 +92,10 @@ def run(config: Any, workdir: WorkDir) -> ContinualResult:
         is wrong; later, where a student diverges.
     """
     options = config.evaluate
+    table.check(options, "evaluate")
     teacher, spec = load_network(workdir.teacher), describe(config)
     check(config.continual, spec.num_classes)
     students = student_names(options.students, teacher)
-    check_sets(options.sets, options.seeds)
     work = StudentJobs.open("continual", workdir.continual, config, workdir, teacher, spec)
     # The accuracy after the last epoch is what counts.
     protocols = {

@@ -13,12 +13,12 @@ from delt_jax.models.students import student_archs
 from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import options as table
 from delt_jax.stages.diversity import measure_diversity
 from delt_jax.stages.labelling import check_labels, plan_labels
 from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs, read_run
-from delt_jax.stages.training_sets import SETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +82,10 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
         is wrong; later, where a student diverges.
     """
     options = config.evaluate
+    table.check(options, "evaluate")
     teacher = load_network(workdir.teacher)
     spec = describe(config)
     students = student_names(options.students, teacher)
-    check_sets(options.sets, options.seeds)
     work = StudentJobs.open("evaluate", workdir.evaluation, config, workdir, teacher, spec)
     kinds = tuple(dict.fromkeys(options.labels))
     protocols = {
@@ -124,15 +124,6 @@ def student_names(names: Any, teacher: Network) -> tuple[str, ...]:
     for name in students:
         registry.create(name, teacher.num_classes, teacher.image_size)
     return students
-
-
-def check_sets(names: Any, seeds: Any) -> None:
-    """Raises `InputError` for `evaluate.sets` that are unknown, or no `evaluate.seeds`."""
-    if not seeds:
-        raise InputError("evaluate.seeds is empty; expected at least one seed")
-    for name in names:
-        if name not in SETS:
-            raise InputError(f"evaluate.sets: {name!r}; expected some of {', '.join(SETS)}")
 
 
 def summarise(runs: Any) -> tuple[Summary, ...]:

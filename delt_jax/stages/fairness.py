@@ -21,6 +21,7 @@ from delt_jax.models.students import student_arch
 from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import options as table
 from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import Protocol, read_protocol
 from delt_jax.stages.student_jobs import Job, StudentJobs
@@ -51,17 +52,7 @@ class FairnessResult:
 
 def check(config: Any) -> None:
     """Raises `InputError` naming the first option that the stage cannot work with."""
-    options = config.fairness
-    if not options.learning_rates:
-        raise InputError("fairness.learning_rates is empty; expected at least one")
-    for rate in options.learning_rates:
-        if not rate > 0:
-            raise InputError(f"fairness.learning_rates: {rate}; expected more than 0")
-    if not 0 <= options.full_data_top1 <= 100:
-        raise InputError(
-            f"fairness.full_data_top1 {options.full_data_top1}: expected percent, or 0 for the "
-            "teacher's own"
-        )
+    table.check(config.fairness, "fairness")
 
 
 def run(config: Any, workdir: WorkDir) -> FairnessResult:

@@ -17,7 +17,7 @@ from delt_jax.core.augment.views import Statistics
 from delt_jax.core.torch_order import sampler_orders
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
-from delt_jax.export.label_coding import LabelCoding, check_coding
+from delt_jax.export.label_coding import LabelCoding
 from delt_jax.export.stored_labels import SCHEMA, LabelFiles
 from delt_jax.models.network import Network
 from delt_jax.runtime import hosts
@@ -25,19 +25,11 @@ from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import options as table
 from delt_jax.stages.cropped_images import CPU_TEST_BATCH_SIZE, TEST_BATCH_SIZE
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.protocol import Protocol, read_protocol
 from delt_jax.stages.student import POOL_BYTES
-
-
-def check(options: Any) -> None:
-    """Raises `InputError` naming the first option of `config.labels` that is out of range."""
-    check_coding(options.top_k, options.dtype)
-    if options.epochs < 0:
-        raise InputError(f"labels.epochs {options.epochs}: expected at least 0")
-    if not 0 <= options.order_seed < 2**32:
-        raise InputError(f"labels.order_seed {options.order_seed}: expected within [0, 2^32)")
 
 
 def coding_of(options: Any, classes: int, temperature: float) -> LabelCoding:
@@ -70,7 +62,7 @@ def plan_labels(
     """
     protocol = read_protocol(config, teacher.arch, spec, teacher, "stored")
     options = config.labels
-    check(options)
+    table.check(options, "labels")
     coding = coding_of(options, teacher.num_classes, protocol.temperature)
     decisive = {
         "schema": SCHEMA,

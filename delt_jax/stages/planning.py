@@ -7,6 +7,9 @@ from delt_jax.core import schedule as sched
 from delt_jax.core.schedule import ClassBatch, Schedule
 from delt_jax.errors import InputError
 from delt_jax.runtime.streams import numpy_seed
+from delt_jax.stages import options as table
+
+MOST_ROUNDS = 10_000  # each is planned by itself; useful are as many as a class has images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,14 +106,23 @@ def make_plan(config: Any, num_classes: int) -> Plan:
       InputError: for an impossible schedule, before anything is computed.
     """
     options = config.synthesis
-    schedule = Schedule(
-        ipc=config.ipc,
-        iterations=options.iterations,
-        round_iterations=options.round_iterations,
-        early_late=options.early_late,
-        min_iterations=options.min_iterations,
-    )
-    sched.min_crop_scales(options.crop_curriculum, options.milestone, 1)  # refuses unknown names
+    table.check(options, "synthesis")
+    try:
+        schedule = Schedule(
+            ipc=config.ipc,
+            iterations=options.iterations,
+            round_iterations=options.round_iterations,
+            early_late=options.early_late,
+            min_iterations=options.min_iterations,
+        )
+    except InputError as error:
+        raise InputError(f"synthesis.{error}") from None
+    if schedule.rounds > MOST_ROUNDS:
+        raise InputError(
+            f"synthesis.round_iterations: got {options.round_iterations}, which cuts "
+            f"synthesis.iterations {options.iterations} into {schedule.rounds:,} rounds; expected "
+            f"at most {MOST_ROUNDS:,} rounds"
+        )
     if not 0 < options.min_crop <= options.max_crop <= 1:
         raise InputError(
             f"synthesis.min_crop, max_crop: got {options.min_crop}, {options.max_crop}, expected "

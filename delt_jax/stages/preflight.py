@@ -1,60 +1,22 @@
 """Everything about a config that can be wrong, found before hours are spent on the rest."""
 
 import contextlib
-import difflib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from delt_jax.core.ranking import MODES
-from delt_jax.core.schedule import LAYOUTS
-from delt_jax.data.specs import DatasetSpec, statistics
+from delt_jax.data.selection import check_class_sizes
+from delt_jax.data.sources import open_source
+from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
-from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
-from delt_jax.stages import continual, export, fairness, labelling, protocol, select
-from delt_jax.stages.opening import describe
+from delt_jax.stages import continual, export, fairness, options, protocol, select
+from delt_jax.stages.opening import describe, evenly_spaced
 from delt_jax.stages.planning import Plan, make_plan
 from delt_jax.stages.teacher_training import Recipe
-from delt_jax.stages.training_sets import SETS
 
-STATISTICS = ("teacher", "dataset", "imagenet")
-COMPUTE_DTYPES = ("float32", "bfloat16")
-# Option, smallest and largest value.
-RANGES: tuple[tuple[str, float, float], ...] = (
-    ("ipc", 1, float("inf")),
-    ("checkpoint_minutes", 0, float("inf")),
-    ("data.workers", -1, float("inf")),
-    ("synthesis.learning_rate", 0, float("inf")),
-    ("synthesis.bn_weight", 0, float("inf")),
-    ("synthesis.first_bn_multiplier", 0, float("inf")),
-    ("synthesis.jitter", 0, float("inf")),
-    ("synthesis.flip", 0, 1),
-    ("synthesis.class_batches_per_device", 0, float("inf")),
-    ("synthesis.steps_per_call", 0, float("inf")),
-    ("synthesis.log_every", 1, float("inf")),
-    ("distilled.quality", 1, 95),
-    ("select.batch_size", 1, float("inf")),
-    ("select.images_per_class", 0, float("inf")),
-    ("data.images_per_class", 0, float("inf")),
-    ("evaluate.real_images", 0, float("inf")),
-    ("evaluate.seeds_at_once", 0, float("inf")),
-    ("report.classes", 1, float("inf")),
-    ("continual.steps", 0, float("inf")),
-)
-# Option and its words.
-WORDS: tuple[tuple[str, Sequence[str]], ...] = (
-    ("select.mode", MODES),
-    ("select.statistics", STATISTICS),
-    ("synthesis.statistics", STATISTICS),
-    ("synthesis.compute_dtype", COMPUTE_DTYPES),
-    ("synthesis.initial", ("real", "noise")),
-    ("synthesis.layout", LAYOUTS),
-    ("evaluate.statistics", STATISTICS),
-    ("distilled.format", FORMATS),
-    ("distilled.rounding", ROUNDINGS),
-    ("distilled.naming", NAMINGS),
-)
+_MOST_IMAGES = 10_000_000  # that a plan is made for; ImageNet-21K at IPC 50 has a tenth
+_DIGITS_SIDE = 8  # in pixels, of digits that are opened to be counted
 
 
 def check(config: Any) -> tuple[DatasetSpec, Plan]:
@@ -72,7 +34,8 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
     fairness.check(config)
     export.read_options(config)
-    spec = describe(config)
+    with _about("data.source" if config.data.source else "data.name"):
+        spec = describe(config)
     select.check(config, spec.image_size)
     if config.continual.steps:
         continual.check(config.continual, spec.num_classes)
@@ -83,31 +46,49 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
         ("evaluate.students", [name for name in config.evaluate.students if name != "teacher"]),
     ):
         for name in names:
-            with _about(path):
+            with _about(f"{path} with data.image_size {spec.image_size}"):
                 registry.create(name, spec.num_classes, spec.image_size)
     if config.teacher.weights:
-        with _about("teacher"):
+        with _about("teacher.weights"):
             pretrained.check(config.teacher.weights, config.teacher.arch)
-    with _about("teacher"):
-        if config.teacher.statistics != "auto":
-            statistics(config.teacher.statistics, spec)
-    Recipe.read(config.teacher.squeeze)
+    images = config.ipc * spec.num_classes
+    if images > _MOST_IMAGES:
+        raise InputError(
+            f"ipc: got {config.ipc}, which makes {images:,} images of {spec.num_classes} classes; "
+            f"expected at most {_MOST_IMAGES:,} images"
+        )
     return spec, make_plan(config, spec.num_classes)
 
 
 def check_options(config: Any) -> None:
-    """Checks the options that need nothing but themselves; raises `InputError` as `check` does."""
-    for path, least, most in RANGES:
-        value = _at(config, path)
-        if not least <= value <= most:
-            limits = f"{least} to {most}" if most < float("inf") else f"at least {least}"
-            raise InputError(f"{path}: got {value}, expected {limits}")
-    for path, words in WORDS:
-        _one_of(path, _at(config, path), words)
-    for name in config.evaluate.sets:
-        _one_of("evaluate.sets", name, SETS)
+    """Checks the options that need nothing but one another; raises `InputError` as `check` does."""
+    options.check(config)
     protocol.check(config.evaluate)
-    labelling.check(config.labels)
+    Recipe.read(config.teacher.squeeze)
+
+
+def check_images(config: Any, spec: DatasetSpec) -> None:
+    """Checks that every class has the training images that `select` needs.
+
+    Not of TensorFlow Datasets, whose labels take a pass over all images the first time; there
+    `select` says it.
+
+    Args:
+      config: reads `ipc`, `data.{source,images_per_class}` and `select.factor`.
+      spec: from `check`.
+
+    Raises:
+      InputError: naming the first class that is too small, or what is wrong with the source.
+    """
+    source = config.data.source
+    if source.startswith("tfds:") or not (source or spec.name == "digits"):
+        return
+    with _about("data.source"):
+        opened = open_source(spec, source, "train", _DIGITS_SIDE)
+    if most := config.data.images_per_class:
+        opened = evenly_spaced(opened, most)
+    with _about("ipc"):
+        check_class_sizes(opened, config.ipc, factor=config.select.factor)
 
 
 @contextlib.contextmanager
@@ -117,16 +98,3 @@ def _about(path: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _at(config: Any, path: str) -> Any:
-    for name in path.split("."):
-        config = config[name]
-    return config
-
-
-def _one_of(path: str, value: str, words: Sequence[str]) -> None:
-    if value not in words:
-        near = difflib.get_close_matches(str(value), words, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"{path}: got {value!r}, expected one of {', '.join(words)}{hint}")

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import optax
 
-from delt_jax.core import data_parallel, programs, training
+from delt_jax.core import training
 from delt_jax.core.augment.views import StudentViews
 from delt_jax.data.specs import Channels, DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network
+from delt_jax.stages import options as table
 
 # AdamW's first learning rate by the beginning of the student's name; .001 for any other.
 LEARNING_RATES = (
@@ -34,9 +35,6 @@ ADAMW_WEIGHT_DECAY = 0.01
 # (shaoshitong/G_VBSM_Dataset_Condensation at 1ed80b0, shaoshitong/EDC at 80116a7).
 SGD_LEARNING_RATE = 0.1
 SGD_WEIGHT_DECAY = 5e-4
-
-LABELS = ("soft", "hard", "stored")
-OPTIMIZERS = ("adamw", "sgd")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,36 +121,17 @@ def protocol_defaults(
 
 
 def check(options: Any) -> None:
-    """Raises `InputError` naming the first option of `config.evaluate` that is out of range."""
-    for name, least in (("epochs", 1), ("batch_size", 0), ("eval_every", 0), ("learning_rate", 0)):
-        if options[name] < least:
-            raise InputError(f"evaluate.{name} {options[name]}: expected at least {least}")
-    for name in ("temperature", "cosine_stretch"):
-        if options[name] <= 0:
-            raise InputError(f"evaluate.{name} {options[name]}: expected more than 0")
-    if not 0 < options.min_scale <= 1:
-        raise InputError(f"evaluate.min_scale {options.min_scale}: expected within (0, 1]")
-    for name in ("cutmix", "mixup"):
-        if options[name] < 0:
-            raise InputError(f"evaluate.{name} {options[name]}: expected at least 0")
+    """Checks `config.evaluate`, each option by itself and against the others.
+
+    Raises:
+      InputError: naming the first that is wrong, with its value and what is expected.
+    """
+    table.check(options, "evaluate")
     if options.augment and options.cutmix and options.mixup:
         raise InputError(
             f"evaluate.cutmix {options.cutmix} and evaluate.mixup {options.mixup}: expected one of "
             "them to be 0"
         )
-    for name in ("momentum", "average_decay"):
-        if not 0 <= options[name] < 1:
-            raise InputError(f"evaluate.{name} {options[name]}: expected within [0, 1)")
-    if options.weight_decay < 0 and options.weight_decay != -1:
-        raise InputError(
-            f"evaluate.weight_decay {options.weight_decay}: expected at least 0, or -1 for the "
-            "optimizer's own"
-        )
-    if not options.labels:
-        raise InputError(f"evaluate.labels is empty; expected some of {', '.join(LABELS)}")
-    for labels in options.labels:
-        if labels not in LABELS:
-            raise InputError(f"evaluate.labels: {labels!r}; expected some of {', '.join(LABELS)}")
     if "stored" in options.labels:
         if options.augment and options.mixup:
             raise InputError(
@@ -163,15 +142,6 @@ def check(options: Any) -> None:
             raise InputError(
                 f"evaluate.labels 'stored' with evaluate.sets {tuple(options.sets)}: expected "
                 "'distilled' among them, the one set whose labels are stored"
-            )
-    for name, words in (
-        ("optimizer", OPTIMIZERS),
-        ("batch_norm", data_parallel.BATCH_NORMS),
-        ("compute_dtype", programs.COMPUTE_DTYPES),
-    ):
-        if options[name] not in words:
-            raise InputError(
-                f"evaluate.{name} {options[name]!r}: expected one of {', '.join(words)}"
             )
 
 
@@ -186,7 +156,7 @@ def read_protocol(
       student: architecture.
       spec: the data set.
       teacher: its statistics may be asked for.
-      labels: one of `LABELS`.
+      labels: "soft", "hard" or "stored".
 
     Raises:
       InputError: naming the option that is out of range.

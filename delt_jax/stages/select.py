@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from delt_jax.core.ranking import MODES
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.patches import RandomCrops
 from delt_jax.data.selection import (
@@ -28,6 +27,7 @@ from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import options as table
 from delt_jax.stages import partial_ranking, ranking
 from delt_jax.stages.opening import describe, open_split
 
@@ -184,11 +184,8 @@ def check(config: Any, image_size: int) -> None:
       InputError: naming the option that is wrong, what it is and what is expected.
     """
     options = config.select
-    if options.mode not in MODES:
-        raise InputError(f"select.mode {options.mode!r}: expected one of {', '.join(MODES)}")
-    if options.crops < 0:
-        raise InputError(f"select.crops: got {options.crops}, expected at least 0 (whole images)")
-    if not 1 <= options.factor <= image_size:
+    table.check(options, "select")
+    if options.factor > image_size:
         raise InputError(
             f"select.factor: got {options.factor}, expected 1 to the side of {image_size} pixels"
         )

@@ -27,11 +27,11 @@ from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.save_points import SavePoints
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import options as table
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.fingerprint import fingerprint
 
 CALLS_AHEAD = 2  # calls that the device has queued while the host prepares the next one
-CROPS = ("pad", "resized")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,36 +58,13 @@ class Recipe:
     @classmethod
     def read(cls, options: Any) -> "Recipe":
         """From `config.teacher.squeeze`; raises `InputError` naming what is out of range."""
+        table.check(options, "teacher.squeeze")
         recipe = cls(**{field.name: options[field.name] for field in dataclasses.fields(cls)})
-        for name, least, most in (
-            ("epochs", 1, math.inf),
-            ("batch_size", 1, math.inf),
-            ("warmup_epochs", 0, math.inf),
-            ("pad", 0, math.inf),
-            ("stored_side", 0, math.inf),
-            ("label_smoothing", 0, 1),
-            ("cutmix_probability", 0, 1),
-        ):
-            value = getattr(recipe, name)
-            if not least <= value <= most:
-                limits = f"{least} to {most}" if most < math.inf else f"at least {least}"
-                raise InputError(f"teacher.squeeze.{name} {value}: expected {limits}")
-        for name, words in (("crop", CROPS), ("compute_dtype", programs.COMPUTE_DTYPES)):
-            value = getattr(recipe, name)
-            if value not in words:
-                raise InputError(
-                    f"teacher.squeeze.{name} {value!r}: expected one of {', '.join(words)}"
-                )
-        if not 0 < recipe.min_scale <= 1:
-            raise InputError(
-                f"teacher.squeeze.min_scale {recipe.min_scale}: expected within (0, 1]"
-            )
-        if not 0 <= recipe.average_decay < 1:
-            raise InputError(
-                f"teacher.squeeze.average_decay {recipe.average_decay}: expected within [0, 1)"
-            )
         if recipe.cutmix_probability and recipe.cutmix <= 0:
-            raise InputError(f"teacher.squeeze.cutmix {recipe.cutmix}: expected more than 0")
+            raise InputError(
+                f"teacher.squeeze.cutmix: got {recipe.cutmix} with teacher.squeeze."
+                f"cutmix_probability {recipe.cutmix_probability}, expected more than 0"
+            )
         return recipe
 
     def side(self, image_size: int) -> int:

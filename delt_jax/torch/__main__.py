@@ -118,7 +118,7 @@ class TestSet(Dataset):
 
     def __init__(self, path: str, data: DistilledSet):
         if path.endswith(".npz"):
-            arrays = np.load(path)
+            arrays = np.load(path, allow_pickle=False)
             self._pixels, self._labels = arrays["x_test"], arrays["y_test"]
         else:
             self._files, _ = find_images(path)

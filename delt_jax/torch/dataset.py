@@ -170,9 +170,16 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[ImageFile], dict[s
     header: dict[str, Any] = {}
     if manifest.is_file():
         header = _read_json(manifest)
-        for image in header.pop("images", ()):
-            named = (image["class_index"], image["class_name"], image["sha256"])
-            files.append(ImageFile(folder / image["file"], *named))
+        inside = folder.resolve()
+        try:
+            for image in header.pop("images", ()):
+                named = (image["class_index"], image["class_name"], image["sha256"])
+                files.append(ImageFile(folder / image["file"], *named))
+                # A set may be a stranger's: neither ".." nor a link leads to other files.
+                if not files[-1].path.resolve().is_relative_to(inside):
+                    raise ValueError(f"{files[-1].path} lies outside of {folder}")
+        except (AttributeError, TypeError, LookupError, OSError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{manifest}: not the manifest of a distilled set ({error})") from None
     else:
         root = folder / "train" if (folder / "train").is_dir() else folder
         for number, name in enumerate(sorted(p.name for p in root.glob("*") if p.is_dir())):

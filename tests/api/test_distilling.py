@@ -150,7 +150,7 @@ def test_teachers_are_opened(teacher, train, held_out, tmp_path):
     ("wrong", "message"),
     [
         ({"ipc": 9}, "class 'red' has 8 images; expected at least ipc = 9"),
-        ({"ipc": 0}, "ipc: got 0, expected at least 1"),
+        ({"ipc": 0}, "ipc: got 0, expected a whole number from 1"),
         ({"ipc": 2, "round_iterations": 3}, "round_iterations: got 3, which does not divide"),
         ({"ipc": 2, "ranking": np.zeros(5)}, r"ranking of shape \(5,\); expected a score of each"),
         ({"ipc": 2, "learning_rates": 1}, "option 'learning_rates', expected learning_rate"),
@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_refused(distilled, train, held_out, teacher):
     for given, message in (
         ({"labels": "stored"}, "labels 'stored'; expected some of soft, hard"),
         ({"students": "conv9"}, "conv9"),
-        ({"seeds": ()}, "no sets, labels or seeds"),
+        ({"seeds": ()}, r"evaluate\.seeds: got \(\), expected a tuple of at least one"),
         ({"sets": "images"}, "set 'images': str; expected Distilled"),
         ({"sets": large}, r"images of shape \(16, 16, 3\); expected \(8, 8, 3\)"),
         ({"sets": (train.images, np.full(24, 3))}, "labels"),

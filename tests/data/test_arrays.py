@@ -6,6 +6,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from delt_jax.data.arrays import open_digits, open_npz, stratified_test_mask
+from delt_jax.data.image_source import distinct
 from delt_jax.errors import InputError
 
 
@@ -101,3 +102,16 @@ def test_not_an_archive(tmp_path):
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(InputError, match=r"cannot be read as an \.npz"):
         open_npz(path, "train", None)
+
+
+def test_a_class_name_that_no_file_can_hold_is_refused(tmp_path):
+    path = write_npz(tmp_path / "d.npz", class_names=np.array(["cat", "\ud800"]))
+    with pytest.raises(
+        InputError, match=r"class 1 is called .*; expected text that UTF-8 can hold"
+    ):
+        open_npz(path, "train", None)
+
+
+def test_no_two_classes_are_called_alike():
+    names = distinct(["a", "a (class 2)", "a", "b", "a"])
+    assert names == ("a", "a (class 2)", "a (class 2) (class 2)", "b", "a (class 4)")

@@ -162,7 +162,7 @@ def test_statistics_by_word_and_by_value():
     [
         ("cifar", "'cifar': expected one of imagenet, dataset"),
         ("teacher", "expected one of imagenet, dataset, or numbers"),
-        (((0.5,), (0.5,)), "three numbers each"),
+        (((0.5,), (0.5,)), "three finite numbers each"),
         (((0.5, 0.5, 0.5), (0.2, 0.0, 0.2)), "expected > 0"),
     ],
 )

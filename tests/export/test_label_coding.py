@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from delt_jax.errors import InputError
-from delt_jax.export.label_coding import LabelCoding, check_coding, decode, smallest_unsigned
+from delt_jax.export.label_coding import LabelCoding, decode, smallest_unsigned
 
 
 def logits(n=40, k=7, scale=3.0):
@@ -98,12 +97,3 @@ def test_bytes_are_those_of_the_tensors(classes, top_k, dtype):
 def test_smallest_integers():
     found = [smallest_unsigned(n) for n in (255, 256, 65535, 65536)]
     assert found == [np.uint8, np.uint16, np.uint16, np.uint32]
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [((-1, "int8"), r"labels\.top_k -1"), ((0, "int4"), r"labels\.dtype 'int4': expected one of")],
-)
-def test_wrong_options_are_named(options, words):
-    with pytest.raises(InputError, match=words):
-        check_coding(*options)

@@ -83,7 +83,13 @@ def test_refuses_what_is_absent(folder):
     [
         ({"schema_version": 99}, "schema_version 99, expected 1"),
         ({"arch": "conv9"}, "unknown architecture 'conv9'"),
-        ({"num_classes": 5}, "they have 2 classes, expected 5"),
+        ({"num_classes": 5, "class_names": []}, "they have 2 classes, expected 5"),
+        ({"num_classes": 5}, "expected a name for each class, or none"),
+        ({"num_classes": True}, "num_classes 'True', expected 1 to"),
+        ({"image_size": 10**9}, "image_size '1000000000', expected 1 to 100000"),
+        ({"weights": "../weights.safetensors"}, "expected 'weights.safetensors'"),
+        ({"mean": [0.5]}, "mean '[0.5]', expected three numbers"),
+        ({"std": [0.5, 0.5, 0]}, "std '[0.5, 0.5, 0]', expected three numbers above 0"),
     ],
 )
 def test_refuses_a_card(folder, changes, message):

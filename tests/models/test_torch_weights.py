@@ -203,3 +203,11 @@ def test_weights_for_images_of_another_side_are_named():
     state, module = torch_weights.to_state_dict(zeros(224)), registry.create("deit_tiny", 10, 64)
     with pytest.raises(InputError, match=r"DeiT: they are for images of side 224, expected 64$"):
         torch_weights.from_state_dict(module, 64, state)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.bool_, np.complex64])
+def test_weights_are_floats(module, state, dtype):
+    other = state | {"linear.weight": state["linear.weight"].real.astype(dtype)}
+    refuse(
+        module, other, f"teacher.pth: linear.weight has dtype {np.dtype(dtype)}, expected floats"
+    )

@@ -226,3 +226,26 @@ def test_what_is_wrong_is_said_in_one_line(copied, damage, layout, words):
 def test_a_transform_of_replayed_views_is_refused(plain):
     with pytest.raises(ValueError, match="transform with labels"):
         DistilledSet(*folders(plain, "epochs"), transform=torch.abs)
+
+
+@pytest.mark.parametrize("file", ["../x.png", "/etc/passwd", "a\0b", 5, None])
+def test_a_manifest_leads_to_no_other_file(plain, tmp_path, file):
+    workdir, _, _ = plain
+    folder = shutil.copytree(workdir.distilled, tmp_path / "set")
+    (tmp_path / "x.png").write_bytes(b"")
+    value = json.loads((folder / "manifest.json").read_text())
+    value["images"][0]["file"] = file
+    (folder / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(ValueError, match=r"manifest\.json: not the manifest of a distilled set"):
+        DistilledSet(folder)
+
+
+def test_a_link_out_of_the_set_is_not_followed(plain, tmp_path):
+    workdir, _, _ = plain
+    folder = shutil.copytree(workdir.distilled, tmp_path / "set")
+    value = json.loads((folder / "manifest.json").read_text())
+    image = folder / value["images"][0]["file"]
+    image.rename(tmp_path / "elsewhere.png")
+    image.symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(ValueError, match="lies outside of"):
+        DistilledSet(folder)

@@ -10,7 +10,7 @@ import pytest
 
 from delt_jax.errors import InputError
 from delt_jax.runtime import download as downloads
-from delt_jax.runtime.download import cached_path, download, expected_sha256
+from delt_jax.runtime.download import cached_path, check_address, download, expected_sha256
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -199,3 +199,30 @@ def test_offline_it_says_where_to_put_the_file(monkeypatch, tmp_path):
 def test_refuses_what_is_no_address_of_a_file(url, message):
     with pytest.raises(InputError, match=message):
         download(url)
+
+
+HASH = "#sha256=" + "0a" * 32
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://me:hunter2@a.org/w.pth" + HASH, "https://a.org/w.pth: holds a user or password"),
+        ("https://hunter2@a.org/w.pth" + HASH, "holds a user or password"),
+        ("https://a.org/w.pth?token=hunter2" + HASH, "holds token=, which would be kept in"),
+        ("https://a.org/w.pth?a=1&X-Amz-Signature=hunter2" + HASH, "holds X-Amz-Signature="),
+        ("https://a.org/w.pth?API_KEY=hunter2" + HASH, "holds API_KEY="),
+        ("https://a.org/w.pth", "says no hash to verify the file by; expected #sha256="),
+        ("https://[::1/w.pth" + HASH, "no address of a file"),
+        ("file:///etc/passwd" + HASH, "begins with https://"),
+    ],
+)
+def test_an_address_says_a_hash_and_no_secret(url, message):
+    with pytest.raises(InputError, match=message) as caught:
+        check_address(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_other_parameters_are_no_secret():
+    check_address("https://a.org/resolve/w.pth?download=true&revision=keyed" + HASH)
+    check_address("https://a.org/models/resnet18-f37072fd.pth")

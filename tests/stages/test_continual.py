@@ -221,12 +221,18 @@ def test_among_the_classes_seen_others_are_no_answer(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"continual.steps": 0}, r"continual\.steps 0: expected a number from 1 on that divides"),
-        ({"continual.steps": 2}, r"continual\.steps 2: .* divides the 3 classes"),
-        ({"continual.argmax": "known"}, "'known': expected one of all, seen"),
-        ({"continual.order_seed": -1}, r"order_seed -1: expected 0 to 2\^32 - 1"),
-        ({"evaluate.sets": ("destilled",)}, "destilled.*expected some of distilled"),
-        ({"evaluate.seeds": ()}, "seeds is empty"),
+        (
+            {"continual.steps": 0},
+            r"continual\.steps: got 0, expected a number from 1 on that divides",
+        ),
+        ({"continual.steps": 2}, r"continual\.steps: got 2, .* divides the 3 classes"),
+        ({"continual.argmax": "known"}, "'known', expected one of all, seen"),
+        (
+            {"continual.order_seed": -1},
+            r"order_seed: got -1, expected a whole number from 0 to 4,294,967,295",
+        ),
+        ({"evaluate.sets": ("destilled",)}, "one of distilled.*destilled"),
+        ({"evaluate.seeds": ()}, r"evaluate\.seeds: got \(\), expected a tuple of at least one"),
     ],
 )
 def test_refuses_before_it_trains(prepared, change, message):

@@ -306,10 +306,10 @@ def test_a_diverging_student_is_named(prepared):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"evaluate.sets": ("destilled",)}, "destilled.*expected some of distilled"),
-        ({"evaluate.students": ("conv33",)}, "conv33.*conv3"),
-        ({"evaluate.students": ()}, "students is empty"),
-        ({"evaluate.seeds": ()}, "seeds is empty"),
+        ({"evaluate.sets": ("destilled",)}, "one of distilled.*destilled"),
+        ({"evaluate.students": ("conv33",)}, "conv3.*conv33"),
+        ({"evaluate.students": ()}, r"students: got \(\), expected a tuple of at least one"),
+        ({"evaluate.seeds": ()}, r"seeds: got \(\), expected a tuple of at least one"),
         ({"evaluate.statistics": "mnist"}, "mnist"),
         ({"ipc": 3}, "2 to 2 images per class; expected ipc = 3"),
     ],

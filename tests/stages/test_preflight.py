@@ -3,7 +3,10 @@
 import pytest
 from tiny_run import make_config
 
+from delt_jax.data.specs import SPECS
 from delt_jax.errors import InputError
+from delt_jax.pipeline import announce
+from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import preflight
 
 
@@ -23,31 +26,39 @@ def test_a_good_config_gives_its_spec_and_plan(config):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("ipc", 0, "ipc: got 0, expected at least 1"),
-        ("data.workers", -2, r"data\.workers: got -2, expected at least -1"),
+        ("ipc", 0, "ipc: got 0, expected a whole number from 1 to 1,000,000"),
+        ("data.workers", -2, r"data\.workers: got -2, expected a whole number from -1 to 1,024"),
         ("synthesis.learning_rate", -1.0, r"synthesis\.learning_rate: got -1"),
-        ("synthesis.flip", 1.5, r"synthesis\.flip: got 1\.5, expected 0 to 1"),
-        ("synthesis.crop_curriculum", "cosin", "crop_curriculum: got 'cosin'"),
-        ("synthesis.milestone", 2.0, "milestone: got 2"),
-        ("synthesis.min_crop", 0.0, "min_crop"),
+        ("synthesis.flip", 1.5, r"synthesis\.flip: got 1\.5, expected a number from 0 to 1"),
+        (
+            "synthesis.crop_curriculum",
+            "cosin",
+            r"synthesis\.crop_curriculum: got 'cosin', .* mean 'cosine'",
+        ),
+        ("synthesis.milestone", 2.0, r"synthesis\.milestone: got 2"),
+        ("synthesis.min_crop", 0.0, r"synthesis\.min_crop: got 0\.0"),
         ("synthesis.compute_dtype", "fp16", "expected one of float32, bfloat16"),
-        ("synthesis.round_iterations", 3, "does not divide iterations = 8"),
+        (
+            "synthesis.round_iterations",
+            3,
+            r"synthesis\.round_iterations: got 3, .* not divide iterations = 8",
+        ),
         ("select.mode", "medum", "did you mean 'medium'"),
         ("select.ranking", "/no/ranking.csv", "which is no file"),
-        ("select.crops", -1, r"select\.crops: got -1, expected at least 0"),
+        ("select.crops", -1, r"select\.crops: got -1, expected a whole number from 0"),
         ("select.factor", 9, r"select\.factor: got 9, expected 1 to the side of 8 pixels"),
         ("select.images_per_class", 1, r"got 1, expected 0 \(all\) or .* factor\^2 = 2 \* 1 = 2"),
-        ("synthesis.iterations", -2, "iterations: got -2, expected at least 0"),
-        ("teacher.arch", "con3", r"teacher\.arch: unknown architecture 'con3'.*conv3"),
+        ("synthesis.iterations", -2, r"synthesis\.iterations: got -2"),
+        ("teacher.arch", "con3", r"teacher\.arch: got 'con3', .* such as conv3"),
         ("teacher.weights", "/no/weights.pth", "weights '/no/weights.pth': no such file; expected"),
         ("teacher.weights", "torchvison", "did you mean 'torchvision'"),
         ("teacher.weights", "torchvision:V3", "torchvision has none for conv3"),
         (
             "teacher.statistics",
             "teacher",
-            "'teacher': expected one of imagenet, dataset, or numbers",
+            "'teacher', expected one of auto, dataset, imagenet, or numbers",
         ),
-        ("teacher.statistics", "0.5/0", "a standard deviation of 0"),
+        ("teacher.statistics", "0.5/0", "0.5/0', expected one of auto"),
         (
             "teacher.arch",
             "alexnet",
@@ -56,19 +67,27 @@ def test_a_good_config_gives_its_spec_and_plan(config):
         (
             "teacher.squeeze.crop",
             "random",
-            r"teacher\.squeeze\.crop 'random': expected one of pad,",
+            r"teacher\.squeeze\.crop: got 'random', expected one of pad,",
         ),
-        ("teacher.squeeze.cutmix_probability", 2.0, "cutmix_probability 2.0: expected 0 to 1"),
+        (
+            "teacher.squeeze.cutmix_probability",
+            2.0,
+            "cutmix_probability: got 2.0, expected a number from 0 to 1",
+        ),
         ("evaluate.students", ("restnet18",), r"evaluate\.students: .*'restnet18'.*resnet18"),
         ("evaluate.sets", ("distiled",), "did you mean 'distilled'"),
-        ("evaluate.real_images", -1, r"evaluate\.real_images: got -1, expected at least 0"),
-        ("evaluate.temperature", 0.0, r"evaluate\.temperature 0\.0: expected more than 0"),
-        ("continual.steps", 2, r"continual\.steps 2: expected .* divides the 3 classes"),
-        ("continual.steps", -1, r"continual\.steps: got -1, expected at least 0"),
+        (
+            "evaluate.real_images",
+            -1,
+            r"evaluate\.real_images: got -1, expected a whole number from 0",
+        ),
+        ("evaluate.temperature", 0.0, r"evaluate\.temperature: got 0\.0, .* a number above 0"),
+        ("continual.steps", 2, r"continual\.steps: got 2, expected .* divides the 3 classes"),
+        ("continual.steps", -1, r"continual\.steps: got -1, expected a whole number from 0"),
         ("distilled.format", "jpeg", "expected one of png, jpg"),
-        ("distilled.quality", 100, "expected 1 to 95"),
+        ("distilled.quality", 100, "expected a whole number from 1 to 95"),
         ("export.naming", "classes", "did you mean 'class'"),
-        ("export.formats", ("tensor",), r"export\.formats: got 'tensor', .*mean 'tensors'"),
+        ("export.formats", ("tensor",), r"export\.formats: got .*'tensor',.*mean 'tensors'"),
     ],
 )
 def test_a_wrong_option_is_named_with_what_is_expected(config, path, value, message):
@@ -77,3 +96,52 @@ def test_a_wrong_option_is_named_with_what_is_expected(config, path, value, mess
     with pytest.raises(InputError, match=message) as caught:
         preflight.check(config)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ipc": 13}, "ipc: class 'red' has 12 images; expected at least ipc = 13 .2 more classes"),
+        ({"ipc": 2, "data.images_per_class": 1}, "class 'red' has 1 images; expected at least"),
+        ({"ipc": 4, "select.factor": 2}, r"ipc \* factor\^2 = 4 \* 4 = 16"),
+        ({"ipc": 500_000}, "ipc: class 'red' has 12 images"),
+        ({"data.source": "tfds:cifar10"}, None),  # whose labels are a long pass
+    ],
+)
+def test_a_class_that_is_too_small_is_named_before_any_work(config, tmp_path, options, message):
+    spec, _ = preflight.check(config)
+    config.update_from_flattened_dict(options)
+    if message is None:
+        preflight.check_images(config, spec)
+        return
+    with pytest.raises(InputError, match=message):
+        preflight.check_images(config, spec)
+    with pytest.raises(InputError, match=message):
+        announce(config, WorkDir(tmp_path / "run"), ["squeeze", "select"])
+    assert not (tmp_path / "run").exists()
+    # Where nothing is selected, nothing is too small.
+    announce(config, WorkDir(tmp_path / "run"), ["report"])
+
+
+def test_the_digits_are_counted(config):
+    config.data.name, config.data.source, config.ipc = "digits", "", 150
+    with pytest.raises(InputError, match="ipc: class '0' has 149 images"):
+        preflight.check_images(config, SPECS["digits"])
+
+
+def test_more_images_than_any_plan_is_made_for(config):
+    config.ipc, config.data.name, config.data.source = 1_000_000, "cifar100", ""
+    with pytest.raises(InputError, match="ipc: got 1000000, which makes 100,000,000 images"):
+        preflight.check(config)
+
+
+def test_rounds_beyond_the_images_join_none_and_are_as_published(config):
+    config.ipc, config.synthesis.iterations, config.synthesis.round_iterations = 2, 8, 1
+    _, plan = preflight.check(config)
+    assert (plan.schedule.rounds, plan.image_iterations) == (8, 3 * (8 + 7))
+
+
+def test_more_rounds_than_any_plan_is_made_for(config):
+    config.synthesis.iterations, config.synthesis.round_iterations = 10_001, 1
+    with pytest.raises(InputError, match=r"round_iterations: got 1, .* into 10,001 rounds"):
+        preflight.check(config)

@@ -65,7 +65,7 @@ def test_zero_means_published_and_anything_else_is_taken(tmp_path):
 def test_options_out_of_range_are_named(tmp_path, option, value):
     config = make_config(tmp_path)
     config.evaluate[option] = value
-    with pytest.raises(InputError, match=rf"evaluate\.{option} {value}: expected"):
+    with pytest.raises(InputError, match=rf"evaluate\.{option}: got {value}, expected"):
         read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
 
 
@@ -80,12 +80,13 @@ def test_options_out_of_range_are_named(tmp_path, option, value):
 def test_unknown_words_are_answered_with_those_there_are(tmp_path, option, words):
     config = make_config(tmp_path)
     config.evaluate[option] = "sync"
-    with pytest.raises(InputError, match=rf"evaluate\.{option} 'sync': expected one of {words}"):
+    with pytest.raises(InputError, match=rf"{option}: got 'sync', expected one of {words}"):
         read_protocol(config, "conv3", SPECS["cifar10"], TEACHER)
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"), [((), "labels is empty"), (("soft", "hart"), "'hart'; .* soft, hard")]
+    ("labels", "message"),
+    [((), "labels: got .* at least one"), (("soft", "hart"), "one of soft, hard.* unlike 'hart'")],
 )
 def test_labels_are_among_those_there_are(tmp_path, labels, message):
     config = make_config(tmp_path)

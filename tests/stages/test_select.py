@@ -149,7 +149,9 @@ def test_teacher_without_class_names_passes(teacher):
 
 def test_unknown_mode(config, workdir):
     config.select.mode = "easiest"
-    with pytest.raises(InputError, match=r"select\.mode 'easiest': expected one of medium, top"):
+    with pytest.raises(
+        InputError, match=r"select\.mode: got 'easiest', expected one of medium, top"
+    ):
         select.run(config, workdir)
 
 

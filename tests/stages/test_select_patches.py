@@ -159,7 +159,7 @@ def test_whole_images_as_ever_where_the_options_are_off(config, workdir):
         ({"factor": 3}, r"class 'red' has 12 images; .* ipc \* factor\^2 = 2 \* 9 = 18 \(2 more"),
         ({"factor": 9}, r"select\.factor: got 9, expected 1 to the side of 8 pixels"),
         ({"factor": 0}, r"select\.factor: got 0"),
-        ({"crops": -1}, r"select\.crops: got -1, expected at least 0"),
+        ({"crops": -1}, r"select\.crops: got -1, expected a whole number from 0"),
         (
             {"factor": 2, "images_per_class": 7},
             r"images_per_class: got 7, expected 0 \(all\) or at least .* = 2 \* 4 = 8",

@@ -203,7 +203,7 @@ def test_every_option_of_a_recipe_is_used(tmp_path):
         ({"teacher.arch": "conv33"}, "conv33.*conv3"),
         ({"teacher.weights": "nowhere.safetensors"}, "nowhere.*no such file"),
         ({"teacher.statistics": "mnist"}, "mnist.*dataset"),
-        ({"teacher.squeeze.epochs": 0}, r"squeeze\.epochs 0: expected at least 1"),
+        ({"teacher.squeeze.epochs": 0}, r"squeeze\.epochs: got 0, expected a whole number from 1"),
         ({"data.source": "nowhere.npz"}, "nowhere"),
     ],
 )

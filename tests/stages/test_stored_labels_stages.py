@@ -26,6 +26,7 @@ from delt_jax.models.network import load_network
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import evaluate, labelling, protocol, relabel, student
+from delt_jax.stages import options as table
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.opening import describe
 
@@ -123,16 +124,17 @@ def test_the_order_is_that_of_its_seed_and_the_views_are_not(prepared):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"epochs": -1}, r"labels\.epochs -1"),
-        ({"order_seed": 2**32}, r"labels\.order_seed 4294967296"),
-        ({"dtype": "float8"}, r"labels\.dtype 'float8'"),
+        ({"epochs": -1}, r"labels\.epochs: got -1"),
+        ({"order_seed": 2**32}, r"labels\.order_seed: got 4294967296"),
+        ({"top_k": -1}, r"labels\.top_k: got -1"),
+        ({"dtype": "float8"}, r"labels\.dtype: got 'float8'"),
     ],
 )
 def test_options_out_of_range_are_named(tmp_path, options, words):
     config = make_config(tmp_path)
     config.labels.update(options)
     with pytest.raises(InputError, match=words):
-        labelling.check(config.labels)
+        table.check(config.labels, "labels")
 
 
 def test_as_many_logits_as_classes_are_all(tmp_path):
