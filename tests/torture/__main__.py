@@ -20,7 +20,7 @@ from tests.torture.faults import KINDS
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="torture") as temporary:
         folder = pathlib.Path(options.workdir or temporary).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,6 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(tally.as_json(), indent=2) + "\n")
     return 0 if tally.is_good else 1
+
+
+def _end(number: int, frame: object) -> None:
+    """Ends as an exception does, so that nothing stays mounted; another signal waits for that."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

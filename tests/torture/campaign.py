@@ -140,8 +140,8 @@ class Campaign:
     def _draw(self, position: int) -> tuple[faults.Kind, str] | None:
         """The next fault and the stage that it is for, which is not before `position`.
 
-        Every pair of them comes up once before any comes up again; of some that may come, the one
-        of the earliest stage does, so that a run has many.
+        Every pair of them comes up once before any comes up again. Half of the time it is one of
+        the earliest stage that may come, so that a run has many faults, and some in each stage.
         """
         if not self._deck:
             kinds = [faults.KINDS[name] for name in self._kinds]
@@ -156,8 +156,9 @@ class Campaign:
         open_ += [card for card in self._deck if card[1] == START]
         if not open_:
             return None
-        some = self._random.sample(open_, min(3, len(open_)))
-        card = min(some, key=lambda card: STAGES.index(card[1]))
+        card = self._random.choice(open_)
+        if self._random.random() < 0.5:
+            card = min(open_, key=lambda card: STAGES.index(card[1]) or len(STAGES))
         self._deck.remove(card)
         return card
 
@@ -172,17 +173,19 @@ class Campaign:
         )
         hit_stage, when, now = start.stage(), time.time(), time.monotonic()
         if is_hit:
-            fault.inflict()
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
+                fault.inflict()
         status = start.wait(LONGEST_SECONDS)
+        is_hit = is_hit and (status != 0 or 0 in kind.endings)
         seconds = time.monotonic() - now
         unsaved = start.unsaved_seconds(when) if is_hit and status != 0 else float("nan")
-        note = fault.settle()
+        note = fault.settle() or fault.problem
         if not is_hit:
             self._say(f"run {number}: ended with {status} before {kind.name} could hit {stage}")
             if status != 0:
                 self._lose(start.workdir, f"run {number}: exit status {status} without a fault")
             return status == 0
-        is_expected = status in faults.endings(kind, hit_stage)
+        is_expected = status in faults.endings(kind, hit_stage) and not fault.problem
         self.tally.hits.append(Hit(kind.name, hit_stage, status, seconds, unsaved, is_expected))
         line = f"run {number}: {kind.name} in {hit_stage}: exit status {status}"
         line += f" after {seconds:.1f} s" + (f"; {note}" if note else "")

@@ -12,9 +12,10 @@ import subprocess
 import time
 
 from tests.torture.snapshot import is_half_written, is_under_way
-from tests.torture.starts import POLL_SECONDS, START, Start, can_drop_privileges, modified
+from tests.torture.starts import POLL_SECONDS, STAGES, Start, can_drop_privileges, modified
 
 MISTAKE, INTERRUPTED = 2, 75  # delt_jax.runtime.command_line
+SECOND_SECONDS = 100  # a second run that is not refused until then is none that will be
 SOURCE_STAGES = ("squeeze", "select")  # those that read images through worker processes
 CHECKPOINTED = ("squeeze", "synthesize", "evaluate")
 
@@ -26,8 +27,8 @@ class Kind:
     Attributes:
       name: for --faults.
       what: in a few words.
-      endings: exit statuses of the start that it hits, negative for a signal; 0: it goes on. By the
-        stage "start" a process may also end as the signal alone would end it.
+      endings: exit statuses of the start that it hits, negative for a signal; 0: it goes on. See
+        `endings`.
       weight: how many of it there are in each stage for one of the others.
       stages: that it may hit; (): all.
       output: what the start's output goes to.
@@ -73,6 +74,7 @@ KINDS = {
             (-signal.SIGKILL,),
             stages=CHECKPOINTED,
         ),
+        Kind("second", "the same command is started twice", (0,), stages=CHECKPOINTED),
         Kind("partial", "SIGKILL, and half-written files are left", (-signal.SIGKILL,)),
     )
 }
@@ -101,6 +103,9 @@ def why_not(kind: str, small_disk: bool) -> str:
 class Fault:
     """A fault of some kind, inflicted on a start of the run and undone once that has ended.
 
+    Attributes:
+      problem: what is not in order with something else than the end of the start; "" for nothing.
+
     Args:
       kind: of the fault.
       start: the process that it hits.
@@ -109,7 +114,7 @@ class Fault:
 
     def __init__(self, kind: Kind, start: Start, random_: random.Random):
         self.kind, self._start, self._random = kind, start, random_
-        self._undo = contextlib.ExitStack()
+        self._undo, self.problem = contextlib.ExitStack(), ""
 
     def is_ready(self) -> bool:
         """Waits, where the fault needs something to hit; whether that is there."""
@@ -131,6 +136,11 @@ class Fault:
             start.process.send_signal(SIGNALS[name])
         elif name in ("terminal", "pipe"):
             start.hang_up()
+        elif name == "second":
+            second = start.again()
+            status = second.wait(SECOND_SECONDS)
+            if start.is_running and status != MISTAKE:
+                self.problem = f"a second run ended with {status}; expected to be refused"
         elif name == "disk":
             self._undo.callback(_fill(start.workdir, self._random.choice((0, 4, 16, 64))).unlink)
         elif name == "filesize":
@@ -160,10 +170,13 @@ class Fault:
 
 
 def endings(kind: Kind, stage: str) -> tuple[int, ...]:
-    """The exit statuses that are in order for a kind of fault in a stage."""
-    before_handlers = {"term": signal.SIGTERM, "hup": signal.SIGHUP, "terminal": signal.SIGHUP}
-    if stage == START and kind.name in before_handlers:
-        return (*kind.endings, -before_handlers[kind.name])
+    """The exit statuses that are in order for a kind of fault in a stage.
+
+    A signal ends a process by itself until the run heeds signals, and once it is done.
+    """
+    signals = {"term": signal.SIGTERM, "hup": signal.SIGHUP, "terminal": signal.SIGHUP}
+    if stage in (STAGES[0], STAGES[-1]) and kind.name in signals:
+        return (*kind.endings, -signals[kind.name])
     return kind.endings
 
 
@@ -171,6 +184,8 @@ def endings(kind: Kind, stage: str) -> tuple[int, ...]:
 def small_disk(folder: pathlib.Path, megabytes: int):
     """Mounts a disk of few megabytes in a folder; gives whether that is permitted here."""
     folder.mkdir(parents=True, exist_ok=True)
+    while folder.is_mount():  # by a torture that was killed itself
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     mount = shutil.which("mount")
     done = mount and not subprocess.run(command, capture_output=True, check=False).returncode

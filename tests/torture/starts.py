@@ -1,6 +1,7 @@
 """One start of the command, watched through the files that it leaves in its work directory."""
 
 import fcntl
+import functools
 import os
 import pathlib
 import select
@@ -44,6 +45,7 @@ class Start:
         unprivileged: bool = False,
     ):
         self.workdir, self._reader, self._hung_up = workdir, None, threading.Event()
+        self.again = functools.partial(Start, workdir, cache, log, unprivileged=unprivileged)
         command = [sys.executable, "-m", "delt_jax.main", f"--config={CONFIG}"]
         command += [f"--workdir={workdir}", f"--compilation_cache={cache}", *flags]
         if unprivileged:

@@ -86,22 +86,22 @@ class Tally:
     def table(self) -> str:
         """For people."""
         width = max(len(kind.what) for kind in KINDS.values())
-        columns = [f"{stage:>10}" for stage in (*STAGES, "all")]
+        columns = [f"{stage:>11}" for stage in (*STAGES, "all")]
         lines = [f"{'':{width}}{''.join(columns)}"]
         totals = collections.Counter()
         for kind in KINDS.values():
             counts = [self.count(kind.name, stage) for stage in STAGES]
             totals.update(dict(zip(STAGES, counts)))
             if sum(counts):
-                numbers = "".join(f"{number or '':>10}" for number in (*counts, sum(counts)))
+                numbers = "".join(f"{number or '':>11}" for number in (*counts, sum(counts)))
                 lines.append(f"{kind.what:{width}}{numbers}")
         counts = [totals[stage] for stage in STAGES]
-        numbers = "".join(f"{number or '':>10}" for number in (*counts, sum(counts)))
+        numbers = "".join(f"{number or '':>11}" for number in (*counts, sum(counts)))
         lines.append(f"{'all':{width}}{numbers}")
         unsaved = [("mean", lambda values: sum(values) / len(values)), ("most", max)]
         for name, of in unsaved:
             row = {stage: f"{of(values):.1f} s" for stage, values in self.unsaved().items()}
-            cells = "".join(f"{row.get(stage, ''):>10}" for stage in STAGES)
+            cells = "".join(f"{row.get(stage, ''):>11}" for stage in STAGES)
             lines.append(f"{f'work that a SIGKILL cost, {name}':{width}}{cells}")
         signals = sum(hit.kind in ("kill", "term") for hit in self.hits)
         lines += [
