@@ -7,9 +7,13 @@ after a `kill -9` of the run its workers stay. Here batches come through pipes.
 """
 
 import contextlib
+import mmap
 import multiprocessing
+import multiprocessing.reduction
 import os
+import pickle
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -66,12 +70,13 @@ def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[...,
     if not workers:
         yield function
         return
+    handed: Any = _Handed(function)
     pool = ProcessPoolExecutor(
         workers,
         # A fork would copy the locks of JAX's threads as they happen to be.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(function,),
+        initargs=(handed,),
     )
 
     def call(*args: Any) -> Any:
@@ -88,6 +93,40 @@ def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[...,
         yield call
     finally:
         pool.shutdown(cancel_futures=True)
+        handed.close()
+
+
+class _Handed:
+    """What processes get by a nameless file rather than through the pipe that starts them.
+
+    `multiprocessing` holds the reading end of that pipe open itself while it writes: what is larger
+    than the pipe (64 KiB; a function here holds the names of all images), to a process that dies
+    before it reads, is waited for forever.
+
+    Args:
+      value: picklable.
+    """
+
+    def __init__(self, value: Any):
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it is open until `close`)
+        pickle.dump(value, self._file, pickle.HIGHEST_PROTOCOL)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Once no process will begin any more."""
+        self._file.close()
+
+    def __reduce__(self):
+        return _take, (multiprocessing.reduction.DupFd(self._file.fileno()),)
+
+
+def _take(duplicate: Any) -> Any:
+    with (
+        open(duplicate.detach(), "rb") as file,  # noqa: PTH123 (it has no path)
+        # Mapped, because its position is shared with the other processes.
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return pickle.loads(content)
 
 
 _function: Callable[..., Any]  # of this process, where it is a worker

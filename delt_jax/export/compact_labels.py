@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Int, Shaped
 
 from delt_jax.core.augment.stored_views import StoredViews
@@ -31,6 +30,7 @@ from delt_jax.errors import InputError
 from delt_jax.export.label_coding import smallest_unsigned
 from delt_jax.export.manifest import read_file
 from delt_jax.export.stored_labels import RECORD, LabelFiles, open_files
+from delt_jax.export.tensor_file import tensor_file
 
 if TYPE_CHECKING:
     from delt_jax.export.distilled_set import DistilledSet
@@ -117,9 +117,8 @@ def write_labels(
             row["patches"] = np.pad(row["patches"], filling)
         # The dtype of patch_of may grow with the epoch; np.stack takes the largest.
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        data = safetensors.numpy.save(
-            stacked, {"layout": LAYOUT, "first_epoch": str(start), "fingerprint": files.fingerprint}
-        )
+        metadata = {"layout": LAYOUT, "first_epoch": str(start), "fingerprint": files.fingerprint}
+        data = tensor_file(stacked, metadata)
         (folder / f"labels_{number:05d}.safetensors").write_bytes(data)
         written += len(data)
     layout = {"name": LAYOUT, "epochs_per_file": per_file, "bytes": written}

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 from jaxtyping import Int
 
 from delt_jax.core.augment.stored_views import StoredLabels, StoredViews
 from delt_jax.errors import InputError
 from delt_jax.export.label_coding import PLAIN, LabelCoding, decode
+from delt_jax.export.tensor_file import tensor_file
 from delt_jax.runtime.workdir import WorkDir, write_atomically
 
 SCHEMA = "delt_jax/stored_labels/1"
@@ -65,11 +65,8 @@ class LabelFiles:
             **labels.views._asdict(),
             **self.coding.encode(np.asarray(labels.logits)),
         }
-        data = safetensors.numpy.save(
-            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
-            {**self._metadata(epoch), "classes": str(labels.logits.shape[1])},
-        )
-        write_atomically(self.path(epoch), data)
+        metadata = {**self._metadata(epoch), "classes": str(labels.logits.shape[1])}
+        write_atomically(self.path(epoch), tensor_file(tensors, metadata))
 
     def holds(self, epoch: int) -> bool:
         """Whether the epoch is there, made from the same inputs, and can be read."""

@@ -1,10 +1,16 @@
 """Processes that decode: how many, and what becomes of them."""
 
+import functools
+import multiprocessing.resource_tracker
+import multiprocessing.spawn
 import os
 import pathlib
+import queue
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -52,6 +58,26 @@ def test_signals_are_for_the_parent():
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             os.kill(worker, number)
         assert process() == worker
+
+
+def test_a_worker_that_dies_before_it_has_begun_is_told_of(monkeypatch):
+    multiprocessing.resource_tracker.ensure_running()  # which is started likewise
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(shutil.which("false")))
+    large = functools.partial(len, bytes(1 << 20))  # more than a pipe holds
+    ended = queue.Queue()
+
+    def use():
+        with pytest.raises(InputError, match="has died"), spread(large, 1) as call:
+            call()
+        ended.put(True)
+
+    threading.Thread(target=use, daemon=True).start()
+    assert ended.get(timeout=60)
+
+
+def test_workers_get_what_is_larger_than_a_pipe():
+    with spread(functools.partial(len, bytes(1 << 20)), 2) as call:
+        assert [call(), call()] == [1 << 20] * 2
 
 
 STOPS_EARLY = """
