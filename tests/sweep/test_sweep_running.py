@@ -83,8 +83,10 @@ def test_logs_of_several_starts_are_kept(tmp_path, capfd):
 def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     code = (
-        "import pathlib, sys\n"
+        "import pathlib, signal, sys\n"
         "from delt_jax.sweep import running\n"
+        # A shell's job in the background ignores it, and so do its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"running.run_logged([sys.executable, '-c', {child!r}], pathlib.Path('log'))\n"
     )
     environment = os.environ | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
