@@ -91,9 +91,7 @@ def test_all_fields_that_differ_are_named(tmp_path, ran, monkeypatch):
 
 def test_a_change_of_a_stage_that_is_left_out_is_refused(tmp_path, ran):
     run(WorkDir(tmp_path), make_config())
-    message = (
-        r"stage squeeze of another config \(seed: 0 there, 1 now\), and --stages leaves it"
-    )
+    message = r"stage squeeze of another config \(seed: 0 there, 1 now\), and --stages leaves it"
     with pytest.raises(InputError, match=message):
         run(WorkDir(tmp_path), make_config(seed=1), ("select",), overwrite=True)
     assert len(ran) == 3
