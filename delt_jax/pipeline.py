@@ -1,9 +1,7 @@
 """Which stages run, in what order, and what is done already."""
 
-import dataclasses
 import importlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,45 +12,10 @@ from delt_jax.errors import InputError
 from delt_jax.runtime import faults, hosts, lock
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stage import Stage, flatten, record_path
 from delt_jax.stages import dry_run, preflight
 from delt_jax.stages.option_kinds import did_you_mean
 from delt_jax.stages.planning import Plan
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A stage as the pipeline sees it.
-
-    Attributes:
-      name: of `delt_jax.stages.<name>`, whose `run(config, workdir)` it is.
-      needs: stages whose results it reads.
-      reads: parts of the config that decide its result, as dotted paths.
-      ignores: parts of those that do not (arrangement, logging, what each result file keys itself).
-      additive: parts that name its results one by one. More may be asked for later, so the stage is
-        entered every time and keeps what it has itself.
-      named: of the values of those parts, the ones that name results of this stage, which is not
-        entered again for others; () where all do.
-      outputs: names of `WorkDir` attributes that hold its results.
-      always: cheap, and depends on everything: runs every time.
-      shared: all hosts of a run work on it, each on its share; else the first one does it.
-      opt_in: runs only where it is named, or where the option `wanted_by` is above 0.
-      wanted_by: a dotted path, or "".
-      memory: options of which less takes less of a device's memory; () where the stage sees to it.
-    """
-
-    name: str
-    needs: tuple[str, ...]
-    reads: tuple[str, ...]
-    ignores: tuple[str, ...] = ()
-    additive: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    always: bool = False
-    shared: bool = False
-    opt_in: bool = False
-    wanted_by: str = ""
-    memory: tuple[str, ...] = ()
-
 
 _STUDENTS_MEMORY = ("evaluate.seeds_at_once", "evaluate.batch_size")
 STAGES: tuple[Stage, ...] = (
@@ -145,7 +108,6 @@ STAGES: tuple[Stage, ...] = (
     Stage("export", ("synthesize",), ("export",), outputs=("export",), always=True),
 )
 NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
-ARRANGEMENT = ("data.workers",)  # parts of the config that decide no stage's result
 
 
 def announce(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None) -> str:
@@ -232,31 +194,34 @@ def _run(
     values = json.loads(json.dumps(config.to_dict()))  # as they will be read back: tuples are lists
     wanted = [stage for stage in STAGES if stage.name in stages]
     if crew.is_first:
-        for stage in wanted:
-            _settle_changes(stage, values, workdir, overwrite, say)
+        for stage in STAGES:
+            if stage in wanted:
+                _settle_changes(stage, values, workdir, overwrite, say)
+            else:
+                _refuse_changes(stage, values, workdir)
         workdir.write_json(workdir.config_json, values)
     crew.wait("settled")
     results = {}
     for stage in wanted:
-        again = stage.always or _keeps_itself(stage, values)
-        if crew.agree("done", not again and _is_done(stage, values, workdir)):
+        again = stage.always or stage.keeps_itself(values)
+        if crew.agree("done", not again and stage.is_done(values, workdir)):
             if crew.is_first:
                 say(f"{stage.name}: done before, kept")
             continue
         for need in stage.needs:
-            if need not in stages and not _record_path(need, workdir).exists():
+            if need not in stages and not record_path(need, workdir).exists():
                 raise InputError(
                     f"stage {stage.name}: needs the result of stage {need} in {workdir.path}; "
                     f"expected --stages={need},{stage.name} or a work directory that has it"
                 )
         if crew.is_first:
-            _write_record(stage, values, workdir, None)
+            stage.write_record(values, workdir, None)
         if crew.is_first or stage.shared:
             start = time.monotonic()
             results[stage.name] = _run_stage(stage, config, workdir)
             seconds = time.monotonic() - start
             if crew.is_first:
-                _write_record(stage, values, workdir, seconds)
+                stage.write_record(values, workdir, seconds)
                 say(f"{stage.name}: {seconds:.1f} s")
         crew.wait(stage.name)
     return results
@@ -294,7 +259,7 @@ def _check_shared(workdir: WorkDir, crew: hosts.Hosts) -> None:
 def _chosen(config: Any, stages: Sequence[str] | None) -> Sequence[str]:
     """The stages that were named, checked; else all but those to opt into."""
     if stages is None:
-        flat = _flatten(config.to_dict())
+        flat = flatten(config.to_dict())
         return [
             stage.name
             for stage in STAGES
@@ -309,85 +274,42 @@ def _chosen(config: Any, stages: Sequence[str] | None) -> Sequence[str]:
     return stages
 
 
-def _record_path(name: str, workdir: WorkDir):
-    return workdir.stages / f"{name}.json"
-
-
-def _inputs(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
-    """The config values that decide a stage's result, by dotted path."""
-    flat = _flatten(values)
-    ignored = (*ARRANGEMENT, *stage.ignores, *stage.additive)
-    return {
-        path: value
-        for path, value in flat.items()
-        if any(path == read or path.startswith(f"{read}.") for read in stage.reads)
-        and path not in ignored
-    }
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def _keeps_itself(stage: Stage, values: dict[str, Any]) -> bool:
-    """Whether results are asked for that the stage keeps one by one."""
-    flat = _flatten(values)
-    return any(not stage.named or set(stage.named) & set(flat[part]) for part in stage.additive)
-
-
-def _write_record(stage: Stage, values: dict, workdir: WorkDir, seconds: float | None) -> None:
-    """Says that a stage has begun (`seconds` None) or is done, and with what inputs."""
-    record = {"inputs": _inputs(stage, values), "seconds": seconds}
-    workdir.write_json(_record_path(stage.name, workdir), record)
-
-
-def _is_done(stage: Stage, values: dict[str, Any], workdir: WorkDir) -> bool:
-    path = _record_path(stage.name, workdir)
-    if not path.exists():
-        return False
-    record = workdir.read_json(path)
-    if record["seconds"] is None or record["inputs"] != _inputs(stage, values):
-        return False
-    return all(getattr(workdir, output).exists() for output in stage.outputs)
-
-
 def _settle_changes(
     stage: Stage, values: dict, workdir: WorkDir, overwrite: bool, say: Callable[[str], None]
 ) -> None:
     """Refuses a stage begun with another config, or clears it and all that depends on it."""
-    path = _record_path(stage.name, workdir)
-    if not path.exists() or stage.always:
+    if stage.always:
         return
-    before, now = workdir.read_json(path)["inputs"], _inputs(stage, values)
-    changed = sorted(
-        name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
-    )
-    if not changed:
-        return
-    shown = "; ".join(f"{n}: {before.get(n)!r} there, {now.get(n)!r} now" for n in changed[:4])
-    if not overwrite:
+    if stage.is_being_cleared(workdir):
+        say(f"{stage.name}: recomputed (an earlier --overwrite was cut short)")
+        _clear(stage, workdir)
+    elif shown := stage.changes(values, workdir):
+        if not overwrite:
+            raise InputError(
+                f"{workdir.path} holds stage {stage.name} of another config ({shown}); expected "
+                "the same config, another --workdir, or --overwrite to recompute it and what "
+                "depends on it"
+            )
+        say(f"{stage.name}: recomputed ({shown})")
+        _clear(stage, workdir)
+
+
+def _refuse_changes(stage: Stage, values: dict, workdir: WorkDir) -> None:
+    """Refuses a config that another one's results would be taken for, of a stage left out."""
+    if not (stage.always or stage.opt_in) and (
+        shown := stage.changes(values, workdir, of_new=False)
+    ):
         raise InputError(
-            f"{workdir.path} holds stage {stage.name} of another config ({shown}); expected the "
-            "same config, another --workdir, or --overwrite to recompute it and what depends on it"
+            f"{workdir.path} holds stage {stage.name} of another config ({shown}), and --stages "
+            f"leaves it out; expected the same config, another --workdir, or {stage.name} among "
+            "--stages with --overwrite"
         )
-    say(f"{stage.name}: recomputed ({shown})")
-    _clear(stage, workdir)
 
 
 def _clear(stage: Stage, workdir: WorkDir) -> None:
-    for output in stage.outputs:
-        path = getattr(workdir, output)
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    _record_path(stage.name, workdir).unlink(missing_ok=True)
+    """Removes a stage's results and what depends on them; a kill leaves a mark to go on from."""
+    stage.mark_for_clearing(workdir)
     for dependent in STAGES:
         if stage.name in dependent.needs:
             _clear(dependent, workdir)
+    stage.clear(workdir)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import types
 
 import jax
@@ -13,6 +14,7 @@ from delt_jax.errors import InputError
 from delt_jax.pipeline import Stage
 from delt_jax.runtime import lock
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stage import flatten
 
 STAGES = (
     Stage("squeeze", (), ("seed",), outputs=("teacher",)),
@@ -77,6 +79,46 @@ def test_overwrite_recomputes_the_stage_and_what_depends_on_it(tmp_path, ran):
     run(WorkDir(tmp_path), make_config())
     run(WorkDir(tmp_path), make_config(seed=1), overwrite=True)
     assert ran == ["squeeze", "select", "report"] * 2
+
+
+def test_all_fields_that_differ_are_named(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(pipeline, "STAGES", (dataclasses.replace(STAGES[0], reads=("data",)),))
+    run(WorkDir(tmp_path), make_config(data=dict.fromkeys("abcdef", 1)), ("squeeze",))
+    message = r"\(data.a: 1 there, 2 now; .* data.d: 1 there, 2 now; data.e, data.f\)"
+    with pytest.raises(InputError, match=message):
+        run(WorkDir(tmp_path), make_config(data=dict.fromkeys("abcdef", 2)), ("squeeze",))
+
+
+def test_a_change_of_a_stage_that_is_left_out_is_refused(tmp_path, ran):
+    run(WorkDir(tmp_path), make_config())
+    message = r"stage squeeze of another config \(seed: 0 there, 1 now\), and --stages leaves it"
+    with pytest.raises(InputError, match=message):
+        run(WorkDir(tmp_path), make_config(seed=1), ("select",), overwrite=True)
+    assert len(ran) == 3
+
+
+@pytest.mark.parametrize("kill_at", range(2, 7))
+def test_overwriting_that_is_killed_leaves_nothing_of_the_old_config(
+    tmp_path, ran, monkeypatch, kill_at
+):
+    workdir = WorkDir(tmp_path)
+    run(workdir, make_config())
+    seen, unlink, write = [], pathlib.Path.unlink, WorkDir.write_json
+
+    def step():
+        seen.append(1)
+        if len(seen) == kill_at:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "unlink", lambda *a, **k: (step(), unlink(*a, **k)))
+        patch.setattr(WorkDir, "write_json", lambda *a: (step(), write(*a)))
+        with pytest.raises(KeyboardInterrupt):
+            run(workdir, make_config(seed=1), overwrite=True)
+    ran.clear()
+    begun = kill_at > 2  # before the mark is written, all is as it was
+    run(workdir, make_config(seed=0))
+    assert ran == (["squeeze", "select", "report"] if begun else ["report"])
 
 
 def test_a_stage_that_was_interrupted_runs_again(tmp_path, ran, monkeypatch):
@@ -159,7 +201,7 @@ def test_a_stage_that_is_opted_into_runs_unasked_only_then(tmp_path, ran, monkey
 def test_every_stage_names_real_parts_of_the_config_and_work_directory():
     from configs import base
 
-    flat = pipeline._flatten(base.get_base().to_dict())
+    flat = flatten(base.get_base().to_dict())
     for stage in pipeline.STAGES:
         for path in (
             *stage.reads,
@@ -180,16 +222,16 @@ def test_stored_labels_may_be_asked_for_later_but_not_changed():
 
     (relabel,) = (stage for stage in pipeline.STAGES if stage.name == "relabel")
     config = base.get_base()
-    before = pipeline._inputs(relabel, config.to_dict())
+    before = relabel.inputs(config.to_dict())
     config.evaluate.labels = ("soft", "stored")
-    assert pipeline._inputs(relabel, config.to_dict()) == before
+    assert relabel.inputs(config.to_dict()) == before
     for name, value in (("epochs", 5), ("batch_size", 7), ("min_scale", 0.5), ("flip", 0.0)):
         other = base.get_base()
         other.evaluate[name] = value
-        assert pipeline._inputs(relabel, other.to_dict()) != before, name
+        assert relabel.inputs(other.to_dict()) != before, name
     other = base.get_base()
     other.labels.dtype = "int8"
-    assert pipeline._inputs(relabel, other.to_dict()) != before
+    assert relabel.inputs(other.to_dict()) != before
 
 
 def test_relabel_is_entered_again_for_stored_labels_alone():
@@ -199,4 +241,4 @@ def test_relabel_is_entered_again_for_stored_labels_alone():
     config = base.get_base()
     for labels, again in ((("soft",), False), (("soft", "hard"), False), (("stored",), True)):
         config.evaluate.labels = labels
-        assert pipeline._keeps_itself(relabel, config.to_dict()) is again, labels
+        assert relabel.keeps_itself(config.to_dict()) is again, labels

@@ -126,8 +126,12 @@ def _refuse_another(destination: pathlib.Path) -> None:
 
 
 def _write_sums(folder: pathlib.Path) -> None:
+    """Sums of all files, which are on the disk before their folder gets its name."""
     lines = [f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    for path in _files(folder):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _read_sums(folder: pathlib.Path) -> dict[str, str]:

@@ -35,6 +35,7 @@ class _Request:
     def __init__(self):
         self.number = 0  # of the signal
         self.held_back = 0  # how many contexts hold it back
+        self.is_told = False  # to people, by who caught the error
         self.deadline: float | None = None  # once there is a place to save; inf while it saves
 
     def error(self) -> BaseException:
@@ -95,6 +96,7 @@ def heeded(end: Callable[[int], object] = os._exit) -> Iterator[None]:
     try:
         yield
     finally:
+        _request.is_told = True
         if not _request.number:  # else the watcher sees to it that the process does end
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
@@ -130,6 +132,7 @@ def _watch(reader: int, end: Callable[[int], object]) -> None:
             continue
         line = f"interrupted: {why}; what was saved before is kept\n"
         with contextlib.suppress(OSError):
-            os.write(2, line.encode())  # the main thread may hold sys.stderr
+            if not _request.is_told:
+                os.write(2, line.encode())  # the main thread may hold sys.stderr
         end(status)
         return

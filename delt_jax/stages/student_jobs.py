@@ -13,7 +13,7 @@ from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models.network import Network
-from delt_jax.runtime import hosts, save_points
+from delt_jax.runtime import hosts, interruption, save_points
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -201,7 +201,8 @@ class StudentJobs:
                     trainer = StudentTrainer(student, self._teacher, protocol, size)
                 count = self._seeds_at_once(trainer, pending)
                 for place in range(0, len(pending), count):
-                    self._train(trainer, pending[place : place + count], bar)
+                    with interruption.held_back():  # until what is trained is written
+                        self._train(trainer, pending[place : place + count], bar)
                     crew.check()
         crew.wait(f"{self._stage} students")
         return [self._workdir.read_json(job.path(self._folder)) for job in jobs]

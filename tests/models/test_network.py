@@ -102,3 +102,15 @@ def test_refuses_a_damaged_card(folder):
     refuse(folder, "not valid JSON")
     (folder / CARD).write_text('{"schema_version": 1}')
     refuse(folder, "lacks arch, num_classes")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_name_the_tensor(network, tmp_path, value):
+    kernels = network.variables["params"]
+    broken = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(value), kernels)
+    variables = {**network.variables, "params": broken}
+    save_network(dataclasses.replace(network, variables=variables), tmp_path)
+    with pytest.raises(
+        InputError, match=r"weights\.safetensors: 1 of [\d,]+ values of \S+ are NaN or infinite"
+    ):
+        load_network(tmp_path)

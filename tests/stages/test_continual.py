@@ -32,7 +32,7 @@ class FakeTrainer:
     def __init__(self, student, teacher, protocol, image_size):
         self.student, self.protocol, self.module = student, protocol, None
 
-    def train_together(self, sets, seeds, test, checkpoints, on_epoch, scope, stored):
+    def train_together(self, sets, seeds, test, checkpoints, on_epoch, scope, stored, minutes):
         labels = test.labels[scope.positions(test.labels)]
         self.seen += [(one.images, seed, labels, scope) for one, seed in zip(sets, seeds)]
         self.together.append([id(one.images) for one in sets])

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from tiny_run import CLASSES, SIZE, make_config, train_source
+from tiny_run import CLASSES, SIZE, make_config, save_teacher, train_source
 
 from delt_jax.data.pipeline import measure_statistics
 from delt_jax.errors import InputError
@@ -220,3 +220,12 @@ def test_divergence_is_named(tmp_path):
     config.teacher.squeeze.learning_rate = 1e30
     with pytest.raises(InputError, match=r"conv3: the loss became .* in epoch \d of 3"):
         squeeze.run(config, WorkDir(tmp_path / "run"))
+
+
+def test_a_teacher_whose_logits_overflow_is_refused(tmp_path):
+    config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
+    teacher = save_teacher(workdir)
+    classifier = teacher.variables["params"]["classifier"]
+    classifier["kernel"] = np.full_like(classifier["kernel"], 3e38)
+    with pytest.raises(InputError, match="teacher conv3: its logits of test images are not finite"):
+        squeeze.measure_teacher(teacher, CroppedImages(train_source(config), SIZE))

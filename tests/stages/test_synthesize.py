@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tiny_run import CLASSES, make_config, save_teacher, train_source
 
+from delt_jax.core import rounds
 from delt_jax.data.selection import Selection, write_selection
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import read_distilled
@@ -21,7 +22,7 @@ from delt_jax.models.network import load_network, save_network
 from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.metrics import read_metrics
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import synthesize
+from delt_jax.stages import packing_width, synthesize
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHOSEN = np.array([[0, 3], [4, 1], [2, 8]])
@@ -259,3 +260,33 @@ def test_a_pack_that_was_stopped_goes_on_in_packs_of_another_width(
     difference = images_of(workdir).astype(int) - images_of(finished[1])
     assert np.abs(difference).max() <= 1  # float32, rounded to 8 bits
     assert not (workdir.synthesis / "checkpoints").exists()
+
+
+def test_a_pack_that_outgrows_the_memory_goes_on_in_narrower_ones(
+    tmp_path, finished, monkeypatch, capsys
+):
+    config, workdir = prepare(tmp_path)
+    config.synthesis.class_batches_per_device, config.checkpoint_minutes = 2, 0.0
+    call, devices = rounds.Program.__call__, jax.local_devices()[:1]
+
+    def call_or_run_out(self, variables, state, slots, keys, t, *rest):
+        if len(state.images) == 2 and t == 3:
+            jax.block_until_ready(jax.numpy.zeros(2**46, np.uint8))  # 70 TB
+        return call(self, variables, state, slots, keys, t, *rest)
+
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    monkeypatch.setattr(rounds.Program, "__call__", call_or_run_out)
+    result = synthesize.run(config, workdir)
+    said = capsys.readouterr().out
+    assert "out of the device's memory with 2 class batches side by side; going on with 1" in said
+    assert said.count("going on from iteration 3 of 6") == 2
+    assert result.image_iterations == result.promised
+    difference = images_of(workdir).astype(int) - images_of(finished[1])
+    assert np.abs(difference).max() <= 1  # float32, rounded to 8 bits
+
+
+def test_one_class_batch_that_is_too_large_says_what_to_lower():
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+    assert packing_width.narrower(5, error, say=lambda line: None) == 2
+    with pytest.raises(InputError, match=r"smaller synthesis\.class_batch, or .*bfloat16"):
+        packing_width.narrower(1, error)
