@@ -308,7 +308,8 @@ def _other_side(
     """The side of the images, where only a position embedding (1, 1 + patches, d) differs; or 0."""
     if len(misshapen) == 1:
         ((got, want),) = misshapen.values()
-        if len(got) == len(want) == 3 and got[0] == want[0] == 1 and got[2] == want[2]:
+        same = len(got) == len(want) == 3 and got[0] == want[0] == 1 and got[2] == want[2]
+        if same and got[1] > 1:
             return round(image_size * math.sqrt((got[1] - 1) / (want[1] - 1)))
     return 0
 
