@@ -63,11 +63,11 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
         raise InputError(_reason(str(error))) from error
     except InputError:
         raise
-    except (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"command line: {reason[-1]}") from error
     except (AttributeError, KeyError) as error:
         raise InputError(_no_option(str(error.args[0]), argv)) from error
+    except (ValueError, TypeError, LookupError, SyntaxError, ArithmeticError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"command line: {reason[-1]}") from error
 
 
 # What the parsers of numbers and flags say, and what they mean.
