@@ -65,11 +65,16 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
         raise
     except (AttributeError, KeyError) as error:
         raise InputError(_no_option(str(error.args[0]), argv)) from error
-    except (ValueError, TypeError, LookupError, SyntaxError, ArithmeticError) as error:
+    except _MISTAKES as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"command line: {reason[-1]}") from error
 
 
+# What absl, ml_collections and `ast.literal_eval` raise for words that they cannot read.
+_MISTAKES = (
+    *(ValueError, TypeError, LookupError, SyntaxError, ArithmeticError),
+    *(RecursionError, MemoryError),  # of a thousand brackets
+)
 # What the parsers of numbers and flags say, and what they mean.
 _VALUE = re.compile(r"flag --config\.([^=\s]+)=(.*?): (.*)", re.DOTALL)
 _MEANINGS = (
