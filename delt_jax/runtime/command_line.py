@@ -91,7 +91,7 @@ def _reason(text: str) -> str:
         path, value, reason = match.groups()
         for said, meant in _MEANINGS:
             if said in reason:
-                return f"{path}: got {value!r}, expected {meant.replace('%s', path)}"
+                return f"{path}: got {value[:80]!r}, expected {meant.replace('%s', path)}"
     last = text.strip().splitlines()[-1]
     return last.rpartition("InputError: ")[2].removesuffix("\\n")
 
