@@ -34,6 +34,7 @@ VALUES = {
     "twice": (7, 7),
     "negatives": (-1,),
     "not numbers": (math.nan,),
+    "nobody": "~nobody-of-that-name/x",
     "bytes": b"nonsense",
     "list": [[]],
 }
