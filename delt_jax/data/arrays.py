@@ -68,7 +68,7 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
     except InputError:
         raise
     except Exception as error:  # zipfile and NumPy raise almost anything on broken bytes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{path}: cannot be read as an .npz archive ({reason})") from error
     if class_names is None:
         train_labels = _class_labels(train_labels, f"{path}: y_train")

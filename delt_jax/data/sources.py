@@ -170,7 +170,12 @@ def _open(
 
 
 def _open_path(spec: DatasetSpec | None, source: str, split: Split) -> ImageSource:
-    path = pathlib.Path(source).expanduser()
+    try:
+        path = pathlib.Path(source).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # too long, not to be looked at; nobody's home
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"source {source[:200]!r}: cannot be opened ({reason})") from None
     class_names = None if spec is None else spec.class_names
     if path.is_dir():
         if _holds_parquet(path):

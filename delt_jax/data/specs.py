@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from delt_jax.data import class_names
 from delt_jax.errors import InputError
@@ -260,18 +261,24 @@ def check_numbers(text: str) -> None:
     _moments(text, *(pair if len(pair) == 2 else ((), ())))
 
 
-def _moments(choice: object, mean: object, std: object) -> tuple[Channels, Channels]:
+def _moments(choice: object, mean: Any, std: Any) -> tuple[Channels, Channels]:
     """Two times three numbers, which may come from a file."""
-    try:
-        pair = [tuple(map(float, part)) for part in (mean, std)]  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        pair = [()]
-    if any(len(part) != 3 or not all(map(math.isfinite, part)) for part in pair):
+    means, deviations = _three(mean), _three(std)
+    if means is None or deviations is None:
         raise InputError(
             f"statistics {choice!r}: expected (mean, std) of three finite numbers each"
         )
-    if min(pair[1]) <= 0:
+    if min(deviations) <= 0:
         raise InputError(
-            f"statistics {choice!r}: a standard deviation of {min(pair[1])}; expected > 0"
+            f"statistics {choice!r}: a standard deviation of {min(deviations)}; expected > 0"
         )
-    return pair[0], pair[1]
+    return means, deviations
+
+
+def _three(part: Any) -> Channels | None:
+    """A finite number for each channel; None where it is something else."""
+    try:
+        red, green, blue = map(float, part)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (red, green, blue) if all(map(math.isfinite, (red, green, blue))) else None

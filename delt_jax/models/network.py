@@ -98,7 +98,9 @@ def _check_card(card: dict[str, Any], path: Path) -> None:
         return isinstance(value, int | float) and not isinstance(value, bool)
 
     def are_channels(value: Any) -> bool:
-        return isinstance(value, list) and len(value) == 3 and all(map(is_number, value))
+        if not isinstance(value, list) or len(value) != 3:
+            return False
+        return all(is_number(number) and abs(number) < _LARGEST for number in value)  # no NaN
 
     def is_count(value: Any) -> bool:
         return type(value) is int and 1 <= value <= _LARGEST

@@ -84,13 +84,18 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> 
         raise InputError(_reason(str(error))) from error
     except InputError:
         raise
-    except (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"command line: {reason[-1]}") from error
     except (AttributeError, KeyError) as error:
         raise InputError(_no_option(str(error.args[0]), argv)) from error
+    except _MISTAKES as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"command line: {reason[-1]}") from error
 
 
+# What absl, ml_collections and `ast.literal_eval` raise for words that they cannot read.
+_MISTAKES = (
+    *(ValueError, TypeError, LookupError, SyntaxError, ArithmeticError),
+    *(RecursionError, MemoryError),  # of a thousand brackets
+)
 # What the parsers of numbers and flags say, and what they mean.
 _VALUE = re.compile(r"flag --config\.([^=\s]+)=(.*?): (.*)", re.DOTALL)
 _MEANINGS = (
@@ -107,7 +112,7 @@ def _reason(text: str) -> str:
         path, value, reason = match.groups()
         for said, meant in _MEANINGS:
             if said in reason:
-                return f"{path}: got {value!r}, expected {meant.replace('%s', path)}"
+                return f"{path}: got {value[:80]!r}, expected {meant.replace('%s', path)}"
     last = text.strip().splitlines()[-1]
     return last.rpartition("InputError: ")[2].removesuffix("\\n")
 

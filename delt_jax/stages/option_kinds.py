@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import pathlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -128,6 +129,10 @@ class Text:
             return f"{self.what} without a user or password in it, which config.json would keep"
         if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in value):
             return self.expected()
+        try:
+            pathlib.Path(value).expanduser()
+        except RuntimeError:
+            return f"{self.what}; there is no such user"
         return ""
 
 

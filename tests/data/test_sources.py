@@ -175,3 +175,9 @@ def test_cifar10_of_the_shared_folder(shared_data, tmp_path):
     assert [source.class_names[label] for label in source.labels[:3]] == ["frog", "truck", "truck"]
     test = open_source("cifar10", str(tmp_path / "cifar10.npz"), "test")
     np.testing.assert_array_equal(np.bincount(test.labels), [1000] * 10)
+
+
+@pytest.mark.parametrize("source", ["~nobody-of-that-name/birds", "x" * 300, "a/" * 3000])
+def test_a_path_that_no_system_takes_is_named(source):
+    with pytest.raises(InputError, match=r"^source .*: cannot be opened \("):
+        open_source("birds", source, "train")

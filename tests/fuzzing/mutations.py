@@ -103,6 +103,9 @@ def only_clear_errors():
         text.encode()  # a log takes it
 
 
-def tree(folder: pathlib.Path) -> dict[str, int]:
-    """All that lies in a folder, with its size."""
-    return {str(path.relative_to(folder)): path.lstat().st_size for path in folder.rglob("*")}
+@contextlib.contextmanager
+def nothing_appears(folder: pathlib.Path):
+    """Watches a folder in which tests read: when they are done, it holds what it held."""
+    before = set(folder.rglob("*"))
+    yield
+    assert set(folder.rglob("*")) == before

@@ -1,13 +1,15 @@
 """The importer of weights, fed with damaged and hostile files; those of torch are beside this."""
 
+import functools
 import json
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import mutated, mutated_json, only_clear_errors, tree
+from mutations import mutated, mutated_json, nothing_appears, only_clear_errors
 
 from delt_jax.models import registry, torch_weights
 from delt_jax.models.network import Network, load_network, save_network
@@ -19,26 +21,40 @@ ARCH, CLASSES, SIDE = "conv3_w32", 3, 8
 def network():
     module = registry.create(ARCH, CLASSES, SIDE)
     shapes = registry.variable_shapes(module, SIDE)
-    import jax
-
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.25, np.float32), shapes)
     return Network(ARCH, CLASSES, SIDE, variables, (0.5,) * 3, (0.5,) * 3, ("a", "b", "c"), 50.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shapes_found_once():
+    """Networks are not traced anew for every example."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = functools.lru_cache(registry.variable_shapes)
+        patch.setattr(torch_weights, "variable_shapes", found)
+        yield
 
 
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("around") / "teacher"
     save_network(network, folder)
-    return folder
+    with nothing_appears(folder.parent):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    path.touch()
+    with nothing_appears(path.parent):
+        yield path
 
 
 def read(path, network):
     """Reads weights as stage squeeze does."""
-    around = tree(path.parent)
     with only_clear_errors():
         state = torch_weights.read_state_dict(path)
         torch_weights.from_state_dict(network.module, SIDE, state, source=path.name)
-    assert tree(path.parent) == around
 
 
 def small_file():
@@ -48,8 +64,7 @@ def small_file():
 
 
 @given(data=mutated(small_file()) | st.binary(max_size=200))
-def test_damaged_safetensors(network, tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "weights.safetensors"
+def test_damaged_safetensors(network, path, data):
     path.write_bytes(data)
     read(path, network)
 
@@ -62,10 +77,9 @@ HEADER = {
 
 
 @given(header=mutated_json(HEADER), length=st.none() | st.integers(0, 2**64 - 1))
-def test_other_headers_of_safetensors(network, tmp_path_factory, header, length):
+def test_other_headers_of_safetensors(network, path, header, length):
     text = header.encode()
     size = (len(text) if length is None else length).to_bytes(8, "little")
-    path = tmp_path_factory.getbasetemp() / "weights.safetensors"
     path.write_bytes(size + text + bytes(24))
     read(path, network)
 
@@ -85,7 +99,7 @@ def test_other_arrays(network, data):
             state[name] = np.zeros(shape, array.dtype)
         elif change == "dtype":
             dtype = data.draw(st.sampled_from(("i8", "f2", "f8", "?", "c8", "u1")))
-            state[name] = array.astype(dtype)
+            state[name] = array.real.astype(dtype)
         elif change == "empty":
             state[name] = array[:0] if array.ndim else array
     with only_clear_errors():
@@ -98,10 +112,8 @@ def test_other_cards(folder, data):
     valid = card.read_bytes()
     try:
         card.write_text(data.draw(mutated_json(json.loads(valid))))
-        around = tree(folder.parent)
         with only_clear_errors():
             load_network(folder)
-        assert tree(folder.parent) == around
     finally:
         card.write_bytes(valid)
 

@@ -45,6 +45,11 @@ def at_the_root(monkeypatch):
             [DIGITS, "--noconfig.synthesis.sliced=1"],
             "command line: --noconfig.synthesis.sliced=1 does not take an argument",
         ),
+        (
+            [DIGITS, "--config.seed[0]=1"],
+            "command line: <class 'int'> does not support integer indexing [0]]. Attempting to "
+            "lookup: seed[0]",
+        ),
         (["--config=configs/cifar10.py:icp=10"], "config argument: got 'icp', expected ipc"),
         (["--config=configs/cifar10.py:ipc=ten"], "config argument ipc: got 'ten', expected int"),
         (

@@ -25,7 +25,7 @@ VALUES = {
     "two": 2,
     "nan": math.nan,
     "infinite": math.inf,
-    "huge": 10**20,
+    "huge": 10**40,
     "endless": 10**5000,
     "huge float": 1e300,
     "nothing": (),
@@ -34,6 +34,7 @@ VALUES = {
     "twice": (7, 7),
     "negatives": (-1,),
     "not numbers": (math.nan,),
+    "nobody": "~nobody-of-that-name/x",
     "bytes": b"nonsense",
     "list": [[]],
 }

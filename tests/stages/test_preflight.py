@@ -45,6 +45,8 @@ def test_a_good_config_gives_its_spec_and_plan(config):
         ),
         ("select.mode", "medum", "did you mean 'medium'"),
         ("select.ranking", "/no/ranking.csv", "which is no file"),
+        ("select.ranking", "x" * 300, "which is no file"),
+        ("data.source", "x" * 300, r"data\.source: source 'x+': cannot be opened \(File name too"),
         ("select.crops", -1, r"select\.crops: got -1, expected a whole number from 0"),
         ("select.factor", 9, r"select\.factor: got 9, expected 1 to the side of 8 pixels"),
         ("select.images_per_class", 1, r"got 1, expected 0 \(all\) or .* factor\^2 = 2 \* 1 = 2"),
