@@ -5,8 +5,6 @@ import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
 import pathlib
-import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -51,26 +49,6 @@ def test_a_dead_worker_is_told_of():
         leave(3)
 
 
-def test_a_worker_that_dies_before_it_has_begun_is_told_of(monkeypatch):
-    multiprocessing.resource_tracker.ensure_running()  # which is started likewise
-    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(shutil.which("false")))
-    large = functools.partial(len, bytes(1 << 20))  # more than a pipe holds
-    ended = queue.Queue()
-
-    def use():
-        with pytest.raises(InputError, match="has died"), spread(large, 1) as call:
-            call()
-        ended.put(True)
-
-    threading.Thread(target=use, daemon=True).start()
-    assert ended.get(timeout=60)
-
-
-def test_workers_get_what_is_larger_than_a_pipe():
-    with spread(functools.partial(len, bytes(1 << 20)), 2) as call:
-        assert [call(), call()] == [1 << 20] * 2
-
-
 STOPS_EARLY = """
 import sys
 import numpy as np
@@ -98,3 +76,24 @@ def test_nothing_is_left_or_complained_of_at_the_end(tmp_path, last):
         timeout=300,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{last}\n", "")
+
+
+def test_a_worker_that_dies_before_it_has_begun_is_told_of(monkeypatch):
+    multiprocessing.resource_tracker.ensure_running()  # which is started likewise
+    false = next(f for f in map(pathlib.Path, ("/bin/false", "/usr/bin/false")) if f.exists())
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", bytes(false))
+    large = functools.partial(len, bytes(1 << 20))  # more than a pipe holds
+    ended = threading.Event()
+
+    def use():
+        with pytest.raises(InputError, match="has died"), spread(large, 1) as call:
+            call()
+        ended.set()
+
+    threading.Thread(target=use, daemon=True).start()
+    assert ended.wait(60)
+
+
+def test_workers_get_what_is_larger_than_a_pipe():
+    with spread(functools.partial(len, bytes(1 << 20)), 2) as call:
+        assert [call(), call()] == [1 << 20] * 2

@@ -13,7 +13,7 @@ from tests.torture.starts import STAGES, START, Start
 from tests.torture.tally import Hit, Tally
 
 DISK_MEGABYTES = 16  # a run takes 2
-LONGEST_SECONDS = 400  # a start that takes longer hangs; Orbax waits for 300 where no thread can be begun
+LONGEST_SECONDS = 400  # a start that takes longer hangs; Orbax waits 300 where no thread can begin
 TRIES = 3  # undisturbed starts until a run counts as one that cannot go on
 
 
