@@ -205,6 +205,8 @@ class StudentJobs:
                         self._train(trainer, pending[place : place + count], bar)
                     crew.check()
         crew.wait(f"{self._stage} students")
+        if crew.is_first:  # a kill may have come between a student's file and the end of these
+            self._discard_checkpoints(jobs)
         return [self._workdir.read_json(job.path(self._folder)) for job in jobs]
 
     def _pending(self, job: Job, stored: LabelFiles | None) -> _Pending | None:
@@ -261,8 +263,12 @@ class StudentJobs:
             record = _as_record(student, one.job, len(one.set.images))
             record |= {"class_names": self.test.class_names, "fingerprint": one.identity}
             self._workdir.write_json(one.job.path(self._folder), record)
-        for stem in stems:
-            for checkpoints in self._folder.glob(f".{stem}.*"):
+        self._discard_checkpoints(jobs)
+
+    def _discard_checkpoints(self, jobs: Sequence[Job]) -> None:
+        """Removes those of students that have their files."""
+        for job in jobs:
+            for checkpoints in self._folder.glob(f".{job.path(self._folder).stem}.*"):
                 shutil.rmtree(checkpoints, ignore_errors=True)
 
     def _reporter(self, jobs: list[Job], bar: Progress) -> Callable[[int, Any, Any], None]:

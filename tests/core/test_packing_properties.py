@@ -62,10 +62,10 @@ def test_packs_of_as_many_rounds_are_even(found, devices, per_device):
         assert shape[1] == max(len(batch.slots) for batch in batches if batch.rounds == many)
 
 
-@EXACT
+@settings(EXACT, max_examples=40)
 @given(packed(), st.data())
 def test_the_masks_of_a_pack_are_those_of_its_class_batches(found, data):
-    for pack in found[2][:4]:
+    for pack in found[2][:3]:
         total = pack.labels.shape[1]
         r = data.draw(st.integers(0, pack.rounds - 1))
         n = pack.prefix(r)

@@ -5,9 +5,12 @@ import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
 import pathlib
+<<<<<<< HEAD
 import queue
 import shutil
 import signal
+=======
+>>>>>>> issue8-torture
 import subprocess
 import sys
 import threading
@@ -52,6 +55,7 @@ def test_a_dead_worker_is_told_of():
         leave(3)
 
 
+<<<<<<< HEAD
 def test_signals_are_for_the_parent():
     with spread(os.getpid, 1) as process:
         worker = process()
@@ -80,6 +84,8 @@ def test_workers_get_what_is_larger_than_a_pipe():
         assert [call(), call()] == [1 << 20] * 2
 
 
+=======
+>>>>>>> issue8-torture
 STOPS_EARLY = """
 import sys
 import numpy as np
@@ -107,3 +113,24 @@ def test_nothing_is_left_or_complained_of_at_the_end(tmp_path, last):
         timeout=300,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{last}\n", "")
+
+
+def test_a_worker_that_dies_before_it_has_begun_is_told_of(monkeypatch):
+    multiprocessing.resource_tracker.ensure_running()  # which is started likewise
+    false = next(f for f in map(pathlib.Path, ("/bin/false", "/usr/bin/false")) if f.exists())
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", bytes(false))
+    large = functools.partial(len, bytes(1 << 20))  # more than a pipe holds
+    ended = threading.Event()
+
+    def use():
+        with pytest.raises(InputError, match="has died"), spread(large, 1) as call:
+            call()
+        ended.set()
+
+    threading.Thread(target=use, daemon=True).start()
+    assert ended.wait(60)
+
+
+def test_workers_get_what_is_larger_than_a_pipe():
+    with spread(functools.partial(len, bytes(1 << 20)), 2) as call:
+        assert [call(), call()] == [1 << 20] * 2

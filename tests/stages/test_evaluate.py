@@ -206,6 +206,19 @@ def test_a_student_goes_on_where_it_was_interrupted(prepared, tmp_path):
     assert (other.curve.loss != whole.curve.loss).any()
 
 
+def test_checkpoints_of_a_student_that_is_done_do_not_stay(prepared):
+    config, workdir = prepared
+    config.evaluate.sets, config.evaluate.seeds = ("distilled",), (1,)
+    evaluate.run(config, workdir)
+    left = (
+        workdir.evaluation / ".distilled-conv3-1.0123456789ab"
+    )  # as by a kill before the last step
+    (left / "1").mkdir(parents=True)
+    evaluate.run(config, workdir)
+    assert (workdir.evaluation / "distilled-conv3-1.json").exists()
+    assert not left.exists()
+
+
 def test_hard_labels_lie_beside_soft_ones(prepared):
     config, workdir = prepared
     config.evaluate.sets, config.evaluate.seeds, config.evaluate.epochs = ("distilled",), (1,), 2

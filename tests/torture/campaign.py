@@ -13,7 +13,7 @@ from tests.torture.starts import STAGES, START, Start
 from tests.torture.tally import Hit, Tally
 
 DISK_MEGABYTES = 16  # a run takes 2
-LONGEST_SECONDS = 300  # a start that takes longer hangs
+LONGEST_SECONDS = 400  # a start that takes longer hangs; Orbax waits 300 where no thread can begin
 TRIES = 3  # undisturbed starts until a run counts as one that cannot go on
 
 
@@ -173,8 +173,9 @@ class Campaign:
         )
         hit_stage, when, now = start.stage(), time.time(), time.monotonic()
         if is_hit:
+            is_hit = False
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
-                fault.inflict()
+                is_hit = fault.inflict()
         status = start.wait(LONGEST_SECONDS)
         is_hit = is_hit and (status != 0 or 0 in kind.endings)
         seconds = time.monotonic() - now
@@ -197,8 +198,9 @@ class Campaign:
     def _compare(self, number: int, workdir: pathlib.Path) -> None:
         lines = snapshot.differences(self._expected, snapshot.snapshot(workdir))
         left = snapshot.left_behind(workdir)
-        self.tally.left_behind += left
-        self._say(f"run {number}: done, {'DIFFERS' if lines else 'equal'}, {left} files left over")
+        self.tally.left_behind += len(left)
+        more = f", left over: {', '.join(left)}" if left else ""
+        self._say(f"run {number}: done, {'DIFFERS' if lines else 'equal'}{more}")
         if lines:
             shown = "; ".join(lines[:5]) + (f"; {len(lines) - 5} more" if lines[5:] else "")
             self._lose(workdir, f"run {number}: {shown}")

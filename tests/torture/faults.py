@@ -122,15 +122,15 @@ class Fault:
         if name == "worker":
             while self._start.is_running and not _workers(self._start.process.pid):
                 time.sleep(0.05)
-            return self._start.sleep(self._random.uniform(0, 2))
+            return self._start.sleep(self._random.uniform(0, 1))
         if name == "corrupt":
             while self._start.is_running and not checkpoints(self._start.workdir):
                 time.sleep(POLL_SECONDS)
             return self._start.sleep(self._random.uniform(0, 0.6))
         return self._start.is_running
 
-    def inflict(self) -> None:
-        """Does it, to a process that runs."""
+    def inflict(self) -> bool:
+        """Does it, to a process that runs; whether there was anything to do it to."""
         start, name, pid = self._start, self.kind.name, self._start.process.pid
         if name in SIGNALS:
             start.process.send_signal(SIGNALS[name])
@@ -155,9 +155,11 @@ class Fault:
                     self._undo.callback(_set_mode, folder, folder.stat().st_mode)
                     folder.chmod(0o555)
         elif name == "worker":
-            for worker in _workers(pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGKILL)
+            workers = _workers(pid)
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
+            return bool(workers)
+        return True
 
     def settle(self) -> str:
         """After the process has ended: takes the fault away, or adds the damage; says what."""

@@ -47,10 +47,10 @@ def is_half_written(name: str) -> bool:
     return (last.endswith(".partial") and last not in UNDER_WAY) or "orbax-checkpoint-tmp" in name
 
 
-def left_behind(workdir: pathlib.Path) -> int:
-    """Files of unfinished work, which a finished run has no use for."""
+def left_behind(workdir: pathlib.Path) -> list[str]:
+    """Files of unfinished work, for which a finished run has no use."""
     names = (p.relative_to(workdir).as_posix() for p in workdir.rglob("*") if not p.is_dir())
-    return sum(is_under_way(name) and name not in LEFT_OUT for name in names)
+    return sorted(name for name in names if is_under_way(name) and name not in LEFT_OUT)
 
 
 def _without_times(value: Any) -> Any:
