@@ -5,12 +5,7 @@ import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
 import pathlib
-<<<<<<< HEAD
-import queue
-import shutil
 import signal
-=======
->>>>>>> issue8-torture
 import subprocess
 import sys
 import threading
@@ -55,7 +50,6 @@ def test_a_dead_worker_is_told_of():
         leave(3)
 
 
-<<<<<<< HEAD
 def test_signals_are_for_the_parent():
     with spread(os.getpid, 1) as process:
         worker = process()
@@ -64,28 +58,6 @@ def test_signals_are_for_the_parent():
         assert process() == worker
 
 
-def test_a_worker_that_dies_before_it_has_begun_is_told_of(monkeypatch):
-    multiprocessing.resource_tracker.ensure_running()  # which is started likewise
-    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(shutil.which("false")))
-    large = functools.partial(len, bytes(1 << 20))  # more than a pipe holds
-    ended = queue.Queue()
-
-    def use():
-        with pytest.raises(InputError, match="has died"), spread(large, 1) as call:
-            call()
-        ended.put(True)
-
-    threading.Thread(target=use, daemon=True).start()
-    assert ended.get(timeout=60)
-
-
-def test_workers_get_what_is_larger_than_a_pipe():
-    with spread(functools.partial(len, bytes(1 << 20)), 2) as call:
-        assert [call(), call()] == [1 << 20] * 2
-
-
-=======
->>>>>>> issue8-torture
 STOPS_EARLY = """
 import sys
 import numpy as np
