@@ -192,7 +192,8 @@ class Campaign:
         line += f" after {seconds:.1f} s" + (f"; {note}" if note else "")
         self._say(line if is_expected else f"{line} (NOT AS EXPECTED)")
         if not is_expected:
-            self.tally.unexpected.append(f"{line}; expected {faults.endings(kind, hit_stage)}")
+            expected = f"expected {faults.endings(kind, hit_stage)}"
+            self.tally.unexpected.append(f"{line}; {expected}; it said: {start.last_words()}")
         return status == 0
 
     def _compare(self, number: int, workdir: pathlib.Path) -> None:

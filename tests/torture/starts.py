@@ -44,7 +44,8 @@ class Start:
         flags: tuple[str, ...] = (),
         unprivileged: bool = False,
     ):
-        self.workdir, self._reader, self._hung_up = workdir, None, threading.Event()
+        self.workdir, self._log = workdir, log
+        self._reader, self._hung_up = None, threading.Event()
         self.again = functools.partial(Start, workdir, cache, log, unprivileged=unprivileged)
         command = [sys.executable, "-m", "delt_jax.main", f"--config={CONFIG}"]
         command += [f"--workdir={workdir}", f"--compilation_cache={cache}", *flags]
@@ -113,6 +114,11 @@ class Start:
         assert self._reader is not None
         self._hung_up.set()
         self._reader.join()
+
+    def last_words(self) -> str:
+        """The last line that it has said."""
+        lines = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "nothing")
 
     def unsaved_seconds(self, until: float) -> float:
         """Seconds of work before a moment (as `time.time`) that no file holds; from files alone."""
