@@ -69,9 +69,9 @@ class ParquetSource:
         name = self.names[index]
         try:
             image = self._row_group(group)[int(index - self._starts[group])].as_py()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             file = self._files[self._places[group][0]]
-            reason = str(error).splitlines()[0]
+            reason = _first_line(error)
             raise InputError(f"image {name} in {file}: cannot be read ({reason})") from error
         data = image.get("bytes") if isinstance(image, dict) else image
         if data is None:
@@ -199,7 +199,7 @@ def _read_labels(
             raise InputError(f"{file}: columns {found}; expected those of {files[0]}, {columns}")
         try:
             column = reader.read([columns.label]).column(0)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise _damaged(file, error) from error
         if column.null_count:
             raise InputError(f"{file}: {column.null_count} rows without a {columns.label}")
@@ -210,14 +210,19 @@ def _read_labels(
 
 def _open(file: pathlib.Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file, memory_map=True, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
+        reader = pq.ParquetFile(file, memory_map=True, pre_buffer=False)
+        reader.schema_arrow.to_string()  # names and metadata are decoded, which may fail too
+        return reader
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(file, error) from error
 
 
 def _damaged(file: pathlib.Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0]
-    return InputError(f"{file}: cannot be read as Parquet ({reason})")
+    return InputError(f"{file}: cannot be read as Parquet ({_first_line(error)})")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _find_columns(schema: pa.Schema, file: pathlib.Path) -> _Columns:
