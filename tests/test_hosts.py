@@ -106,7 +106,7 @@ def losses(workdir):
 
 def results(workdir):
     """What a run made, without times, and without students."""
-    kept = {"metrics.jsonl", "metrics.host1.jsonl", "report.html", "results.json"}
+    kept = {".lock", "metrics.jsonl", "metrics.host1.jsonl", "report.html", "results.json"}
     found = {}
     for path in sorted(workdir.rglob("*")):
         name = str(path.relative_to(workdir))
