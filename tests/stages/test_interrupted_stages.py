@@ -1,5 +1,7 @@
 """Every stage that is asked to end saves where it is, and goes on to the same bits."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -17,7 +19,15 @@ from tiny_run import (
 from delt_jax.data.selection import Selection, write_selection
 from delt_jax.models.network import load_network
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import continual, evaluate, select, squeeze, student, synthesize
+from delt_jax.stages import (
+    continual,
+    evaluate,
+    fairness,
+    select,
+    squeeze,
+    student,
+    synthesize,
+)
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.opening import describe
 
@@ -130,4 +140,24 @@ def test_stages_that_train_several_students_keep_those_that_are_done(tmp_path):
             assert done == ["distilled-conv3-1-step1.json"]
         result = continual.run(config, workdir)
         made.append([(one.step, one.top1) for one in result.runs])
+    assert made[0] == made[1]
+
+
+def test_fairness(tmp_path):
+    config, whole = make_config(tmp_path), WorkDir(tmp_path / "whole")
+    config.evaluate.sets, config.evaluate.seeds = ("distilled", "random"), (1,)
+    config.evaluate.epochs, config.checkpoint_minutes = 1, HOURS
+    config.fairness.learning_rates = (0.001, 0.01)
+    save_teacher(whole)
+    save_distilled(whole, config)
+    evaluate.run(config, whole)
+    workdir = WorkDir(tmp_path / "run")
+    shutil.copytree(whole.path, workdir.path)
+    expected = fairness.run(config, whole)
+    with interrupted_at(6):  # a student has two steps and one batch of tests
+        fairness.run(config, workdir)
+    assert len(list(workdir.fairness.glob("*-conv3-*.json"))) == 1
+    assert not workdir.fairness_json.exists()
+    assert fairness.run(config, workdir) == expected
+    made = workdir.fairness_json.read_text(), whole.fairness_json.read_text()
     assert made[0] == made[1]
