@@ -10,6 +10,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from delt_jax import defaults
 from delt_jax.errors import InputError, Interrupted
 from delt_jax.runtime import faults, interruption, terminal
 from delt_jax.runtime.interruption import CTRL_C, INTERRUPTED
@@ -121,14 +122,23 @@ def _no_option(text: str, argv: Sequence[str]) -> str:
     """An option that there is not, by its dotted path, and the nearest one."""
     names = re.findall(r"\w+", text.replace("\\n", " "))
     name = names[0] if names else text
-    near = re.search(r'Did you mean "(\w+)"', text)
     for word in argv:
-        path = word.lstrip("-").partition("=")[0].removeprefix("config.").split(".")
-        if name in path:
-            hint = [near[1] if near and part == name else part for part in path]
-            known = f"; is it {'.'.join(hint)}?" if near else "; expected one of the defaults"
-            return f"{'.'.join(path)}: no such option{known}"
+        path = word.lstrip("-").partition("=")[0].removeprefix("config.")
+        if name in path.split("."):
+            near = difflib.get_close_matches(path, _paths(defaults.get_base()), 1)
+            known = f"is it {near[0]}?" if near else "expected one of the defaults"
+            return f"{path}: no such option; {known}"
     return f"--config: no option {' '.join(text.split())}"
+
+
+def _paths(config: ConfigDict, before: str = "") -> list[str]:
+    """Dotted paths of sections and options."""
+    found = []
+    for name, value in config.items():
+        found.append(f"{before}{name}")
+        if isinstance(value, ConfigDict):
+            found += _paths(value, f"{before}{name}.")
+    return found
 
 
 def import_from_here() -> None:

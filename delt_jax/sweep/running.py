@@ -86,10 +86,10 @@ def run_logged(command: Sequence[str], log: pathlib.Path) -> tuple[int, str]:
         assert process.stdout is not None
         try:
             for line in process.stdout:
+                file.write(line)  # first: a signal may come between the two
+                file.flush()
                 sys.stdout.write(line)
                 sys.stdout.flush()
-                file.write(line)
-                file.flush()
                 last = line.strip() or last
             return process.wait(), last
         except BaseException as error:

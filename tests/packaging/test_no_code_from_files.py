@@ -23,6 +23,8 @@ READERS = {
 }
 METHODS = ("extractall", "extract")  # of tar and zip archives
 BUILTINS = ("eval", "exec", "compile", "__import__")
+# What a process has written into a nameless file for the workers that it starts.
+OWN = {("data/workers.py", "pickle.loads")}
 TOLD = {("np", "load"): ("allow_pickle", False), ("torch", "load"): ("weights_only", True)}
 
 
@@ -53,7 +55,7 @@ def wrong(node):
 def test_no_call_of_the_package_can_run_code_from_a_file():
     found = {case.id: wrong(case.values[0]) for case in calls()}
     assert len(found) > 1000  # it has looked
-    assert {place: what for place, what in found.items() if what} == {}
+    assert {(place.partition(":")[0], what) for place, what in found.items() if what} == OWN
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ VALID = {
         "real images, as they are": "synthesis.iterations",
         "RandAugment's weakest, and always the same": "evaluate.randaugment_magnitude "
         "evaluate.randaugment_std",
-        "after every call": "synthesis.checkpoint_minutes",
+        "after every call": "checkpoint_minutes",
     },
     "nothing": {
         "no format but distilled/": "export.formats",

@@ -63,6 +63,7 @@ def config(data):
         {
             "seed": 0,
             "ipc": 4,
+            "checkpoint_minutes": 3.0,
             "data": {
                 "name": "own",
                 "source": str(data),

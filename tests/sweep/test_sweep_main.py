@@ -18,7 +18,7 @@ main = functools.partial(run_module, "delt_jax.sweep")
         (["--sweep=configs/sweeps.py:method"], "sweep: got 'method', expected methods"),
         (
             ["--sweep=configs/sweeps.py:methods,data=digits,methods=delt", "--config.ipd=3"],
-            "point delt: --config: no option",
+            "point delt: ipd: no such option; is it ipc?",
         ),
         (
             ["--sweep=configs/sweeps.py:selection,data=digits", "--point=4"],
