@@ -1,7 +1,6 @@
 """Everything about a config that can be wrong, found before hours are spent on the rest."""
 
 import contextlib
-import difflib
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from delt_jax.core.ranking import MODES
 from delt_jax.core.schedule import LAYOUTS
 from delt_jax.data.specs import DatasetSpec, statistics
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, listed
 from delt_jax.export.image_folder import FORMATS, NAMINGS, ROUNDINGS
 from delt_jax.models import pretrained, registry
 from delt_jax.stages import continual, export, fairness, labelling, protocol, select
@@ -127,6 +126,4 @@ def _at(config: Any, path: str) -> Any:
 
 def _one_of(path: str, value: str, words: Sequence[str]) -> None:
     if value not in words:
-        near = difflib.get_close_matches(str(value), words, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"{path}: got {value!r}, expected one of {', '.join(words)}{hint}")
+        raise InputError(f"{path}: got {value!r}, expected one of {listed(words, value)}")
