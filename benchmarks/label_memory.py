@@ -114,7 +114,7 @@ def prepare(config: Any, args: argparse.Namespace, name: str) -> WorkDir:
         link = workdir.path / part
         if not link.exists():
             link.symlink_to((args.workdir / part).resolve())
-    workdir.write_json(workdir.config_json, json.loads(json.dumps(config.to_dict())))
+    workdir.write_json(workdir.config_json, config.to_dict())
     return workdir
 
 

@@ -1,4 +1,7 @@
-"""The exceptions that end a run in one line."""
+"""The exceptions that end a run in one line, and what their lines are made of."""
+
+import difflib
+from collections.abc import Iterable
 
 
 def in_one_line(text: str) -> str:
@@ -33,3 +36,15 @@ class Interrupted(BaseException):
     `delt_jax.main` prints it without a traceback and exits with status 75 (EX_TEMPFAIL of
     sysexits.h: try again), which launchers can tell from a mistake.
     """
+
+
+def listed(words: Iterable[str], got: object) -> str:
+    """All words, for an error, and the one that was probably meant: "a, b (did you mean 'a'?)"."""
+    words = list(words)
+    return ", ".join(word or "''" for word in words) + did_you_mean(got, words)
+
+
+def did_you_mean(got: object, words: Iterable[str]) -> str:
+    """The nearest of some words, as the end of an error; "" where none is near."""
+    near = difflib.get_close_matches(got.lower(), list(words), 1) if isinstance(got, str) else []
+    return f" (did you mean {near[0]!r}?)" if near else ""

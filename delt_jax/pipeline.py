@@ -9,13 +9,12 @@ from typing import Any
 
 from delt_jax import __version__
 from delt_jax.data.specs import DatasetSpec
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, did_you_mean
 from delt_jax.runtime import faults, hosts, lock
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stage import Stage, flatten, record_path
 from delt_jax.stages import dry_run, preflight
-from delt_jax.stages.option_kinds import did_you_mean
 from delt_jax.stages.planning import Plan
 
 _STUDENTS_MEMORY = ("evaluate.seeds_at_once", "evaluate.batch_size")

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 from PIL import Image
 
-from delt_jax.api.mosaic import mosaic, png
+from delt_jax.api.mosaic import mosaic
 from delt_jax.data import sources
 from delt_jax.data.arrays import make_source
 from delt_jax.data.image_source import ImageSource
@@ -111,8 +111,8 @@ class Images:
         ]
         return mosaic([load(self.source, row, self.image_size).images for row in rows])
 
-    def _repr_png_(self) -> bytes:
-        return png(self.show())
+    def _repr_png_(self) -> bytes | None:
+        return self.show()._repr_png_()
 
 
 def load_data(

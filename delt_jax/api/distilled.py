@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from delt_jax.api.mosaic import mosaic, png
+from delt_jax.api.mosaic import mosaic
 from delt_jax.errors import InputError
 from delt_jax.export.formats import export
 from delt_jax.export.image_folder import read_distilled
@@ -101,8 +101,8 @@ class Distilled:
             rows.append(self.images[chosen])
         return mosaic(rows)
 
-    def _repr_png_(self) -> bytes:
-        return png(self.show())
+    def _repr_png_(self) -> bytes | None:
+        return self.show()._repr_png_()
 
     def save(
         self,

@@ -1,6 +1,5 @@
 """Pictures of many small images, as notebooks show them."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,10 +33,3 @@ def mosaic(rows: Sequence[UInt8[np.ndarray, "n h w 3"]]) -> Image.Image:
         size = round(picture.width * factor), round(picture.height * factor)
         return picture.resize(size, Image.Resampling.LANCZOS)
     return picture
-
-
-def png(picture: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -12,12 +12,13 @@ from jaxtyping import Float, UInt8
 from delt_jax.api.data import Images
 from delt_jax.api.scratch import scratch
 from delt_jax.api.settings import make_config
+from delt_jax.core import programs
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import CARD, Network, load_network, save_network
 from delt_jax.runtime.progress import Advance, listening
 from delt_jax.stages import diversity, squeeze
-from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
+from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.select import check_classes
 from delt_jax.stages.teacher_training import Recipe
 
@@ -148,7 +149,7 @@ def features(network: Network, images: UInt8[np.ndarray, "n s s 3"]) -> Float[np
       network: any that delt_jax has.
       images: uint8, as `Images.images` and `Distilled.images` are.
     """
-    return apply_in_batches(diversity.penultimate(network), np.asarray(images))
+    return programs.apply_in_batches(diversity.penultimate(network), np.asarray(images))
 
 
 def check_fit(teacher: Network, data: Images) -> None:

@@ -5,7 +5,7 @@ is given lies whole on each of them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -313,6 +313,27 @@ def inference_program(apply: Apply, mesh: Mesh | None = None) -> Callable[..., F
         return jitted(variables, shares, statistics)[: len(images)]
 
     return split_program
+
+
+def apply_in_batches(
+    function: Callable[[UInt8[np.ndarray, "b s s 3"]], Any],
+    images: UInt8[np.ndarray, "n s s 3"],
+    batch_size: int = 100,
+) -> Float[np.ndarray, "n d"]:
+    """Applies a function of image batches to a small set; the last batch is filled up.
+
+    Args:
+      function: gives one row per image, e.g. logits; called with batches of one size.
+      images: uint8.
+      batch_size: images a call, at most.
+    """
+    batch_size = min(batch_size, len(images))
+    padded = np.pad(images, [(0, -len(images) % batch_size), (0, 0), (0, 0), (0, 0)])
+    rows = [
+        np.asarray(function(padded[place : place + batch_size]))
+        for place in range(0, len(padded), batch_size)
+    ]
+    return np.concatenate(rows)[: len(images)]
 
 
 def labelling_program(

@@ -17,8 +17,6 @@ from delt_jax.export.image_folder import encode, read_distilled
 from delt_jax.export.manifest import EXPORT, FILE_NAME, ImageRecord, read_file, read_manifest
 from delt_jax.runtime.workdir import WorkDir
 
-_LABELLED_AT_ONCE = 100  # images of a forward pass of the teacher
-
 
 @dataclasses.dataclass(frozen=True)
 class DistilledSet:
@@ -142,8 +140,8 @@ class DistilledSet:
                 "the run, which has it"
             )
         # Slow to import, and only soft labels need them.
-        import jax
-
+        from delt_jax.core import programs
+        from delt_jax.core.augment.views import Statistics
         from delt_jax.models.network import load_network
 
         network = load_network(self.workdir.teacher)
@@ -152,14 +150,8 @@ class DistilledSet:
                 f"{self.workdir.teacher}: {network.num_classes} classes; expected "
                 f"{len(self.class_names)}, as {self.directory} has"
             )
-        mean, std = (np.asarray(part, np.float32) for part in (network.mean, network.std))
-        module, images = network.module, self.images
-        apply = jax.jit(module.apply)
-        size = min(_LABELLED_AT_ONCE, len(images))
-        rows = []
-        for start in range(0, len(images), size):
-            # The last batch is filled up, so that it does not cost a second compilation.
-            chosen = np.minimum(np.arange(start, start + size), len(images) - 1)
-            pixels = (images[chosen] / np.float32(255) - mean) / std
-            rows.append(np.asarray(apply(network.variables, pixels), np.float32))
-        return np.concatenate(rows)[: len(images)]
+        program = programs.inference_program(network.module.apply)
+        moments = Statistics.of(network.mean, network.std)
+        return programs.apply_in_batches(
+            lambda part: program(network.variables, part, moments), self.images
+        )

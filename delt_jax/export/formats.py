@@ -1,14 +1,13 @@
 """The formats that a distilled set is handed over in, their options, and how an export is made."""
 
 import dataclasses
-import difflib
 import importlib.util
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import delt_jax
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, listed
 from delt_jax.export import (
     array_record,
     card,
@@ -149,7 +148,7 @@ def check(formats: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     for name in formats:
         if name not in FORMATS:
             raise InputError(
-                f"export.formats: got {name!r}, expected some of {_near(name, FORMATS)}"
+                f"export.formats: got {name!r}, expected some of {listed(FORMATS, name)}"
             )
         module, package = FORMATS[name].needs
         if module and importlib.util.find_spec(module) is None:
@@ -157,7 +156,7 @@ def check(formats: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     known = {option.name: option for option in OPTIONS}
     for name in options:
         if name not in known:
-            raise InputError(f"export.{name}: no such option, expected {_near(name, known)}")
+            raise InputError(f"export.{name}: no such option, expected {listed(known, name)}")
     values = {name: options.get(name, option.default) for name, option in known.items()}
     for name, option in known.items():
         value = values[name]
@@ -166,16 +165,9 @@ def check(formats: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"export.{name}: got {value!r}, expected {expected}")
         if option.words and value not in option.words:
             raise InputError(
-                f"export.{name}: got {value!r}, expected one of {_near(value, option.words)}"
+                f"export.{name}: got {value!r}, expected one of {listed(option.words, value)}"
             )
         if option.limits and not option.limits[0] <= value <= option.limits[1]:
             least, most = option.limits
             raise InputError(f"export.{name}: got {value}, expected {least} to {most}")
     return values
-
-
-def _near(name: str, names: Any) -> str:
-    """All names, and the one that was probably meant."""
-    near = difflib.get_close_matches(str(name), names, 1)
-    listed = ", ".join(word or "''" for word in names)
-    return f"{listed} (did you mean {near[0]!r}?)" if near else listed

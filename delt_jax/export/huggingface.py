@@ -1,12 +1,10 @@
 """Hugging Face `datasets`: Parquet files that say what their columns are, and a dataset card."""
 
+import importlib
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from delt_jax.export.distilled_set import DistilledSet
 
@@ -33,6 +31,8 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
       destination: a new folder.
       options: reads `encoding`, `quality` and `shard_megabytes`, after which a file ends.
     """
+    pa = importlib.import_module("pyarrow")  # not at the top: a tenth of a second at every start
+    pq = importlib.import_module("pyarrow.parquet")
     features = {
         "image": {"_type": "Image"},
         "label": {"_type": "ClassLabel", "names": list(source.class_names)},

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import pathlib
 
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, did_you_mean
 from delt_jax.runtime import download
 
 Channels = tuple[float, float, float]
@@ -138,11 +138,10 @@ def check(weights: str, arch: str) -> None:
     elif is_address(weights):
         download.check_address(weights)
     elif not _exists(weights):
-        near = difflib.get_close_matches(weights, _FILES, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(
-            f"weights {weights!r}: no such file{hint}; expected a file, a folder with a card.json, "
-            f"an https:// address, or {' or '.join(map(repr, _FILES))}"
+            f"weights {weights!r}: no such file{did_you_mean(weights, _FILES)}; expected a "
+            "file, a folder with a card.json, an https:// address, or "
+            f"{' or '.join(map(repr, _FILES))}"
         )
 
 

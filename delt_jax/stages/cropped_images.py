@@ -124,27 +124,6 @@ class CroppedImages:
         return self._held
 
 
-def apply_in_batches(
-    function: Callable[[UInt8[np.ndarray, "b s s 3"]], Any],
-    images: UInt8[np.ndarray, "n s s 3"],
-    batch_size: int = 100,
-) -> Float[np.ndarray, "n d"]:
-    """Applies a function of image batches to a small set; the last batch is filled up.
-
-    Args:
-      function: gives one row per image, e.g. logits; called with batches of one size.
-      images: uint8.
-      batch_size: images a call, at most.
-    """
-    batch_size = min(batch_size, len(images))
-    padded = np.pad(images, [(0, -len(images) % batch_size), (0, 0), (0, 0), (0, 0)])
-    rows = [
-        np.asarray(function(padded[place : place + batch_size]))
-        for place in range(0, len(padded), batch_size)
-    ]
-    return np.concatenate(rows)[: len(images)]
-
-
 @dataclasses.dataclass(frozen=True)
 class Scope:
     """Some classes of a data set: a network has seen no others and is tested on them alone.

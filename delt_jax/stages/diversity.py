@@ -20,7 +20,7 @@ from delt_jax.report.results import REAL
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import CroppedImages, apply_in_batches
+from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import evenly_spaced, open_split
 from delt_jax.stages.student import as_json
@@ -86,7 +86,9 @@ def measure_diversity(
                 measured = [_measure(*reference, None, teacher.num_classes)]
             else:
                 drawn = map(sets[name], seeds[name])
-                found = ((apply_in_batches(features_of, s.images), s.labels) for s in drawn)
+                found = (
+                    (programs.apply_in_batches(features_of, s.images), s.labels) for s in drawn
+                )
                 measured = [_measure(*part, reference, teacher.num_classes) for part in found]
             entries[name] = _entry(measured) | {"fingerprint": identities[name]}
     workdir.write_json(path, {name: entries[name] for name in identities})

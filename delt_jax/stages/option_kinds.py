@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from delt_jax.data.specs import check_numbers
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, did_you_mean
 
 _LISTED = 12  # words that an error lists; of more, only the nearest ones
 _SHOWN = 80  # letters of a value in an error
@@ -98,7 +98,8 @@ class Word:
         """See `Kind`."""
         if isinstance(value, str) and value in self.words:
             return ""
-        if len(self.words) > _LISTED and (near := _near(value, self.words)):
+        many = len(self.words) > _LISTED
+        if many and (near := difflib.get_close_matches(str(value).lower(), self.words)):
             return f"a name such as {', '.join(near)}"
         return self.expected() + did_you_mean(value, self.words)
 
@@ -202,16 +203,6 @@ def shown(value: Any) -> str:
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     # For a terminal or a log that takes UTF-8 alone.
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def did_you_mean(value: Any, words: Sequence[str]) -> str:
-    """The nearest of some words, as the end of an error; "" where none is near."""
-    near = _near(value, words)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _near(value: Any, words: Sequence[str]) -> list[str]:
-    return difflib.get_close_matches(value.lower(), words) if isinstance(value, str) else []
 
 
 def _one_of(words: Sequence[str]) -> str:

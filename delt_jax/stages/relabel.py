@@ -19,7 +19,6 @@ from delt_jax.models.network import Network, load_network
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages.cropped_images import apply_in_batches
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.labelling import describe_labels, make_labels, plan_labels
 from delt_jax.stages.opening import describe
@@ -94,7 +93,7 @@ def _measure(
     mesh = device_mesh(data_parallel.IMAGES)
     variables = data_parallel.replicate(teacher.variables, mesh)
     program = programs.inference_program(teacher.module.apply, mesh)
-    logits = apply_in_batches(lambda part: program(variables, part, moments), images)
+    logits = programs.apply_in_batches(lambda part: program(variables, part, moments), images)
     probabilities = np.asarray(jax.nn.softmax(logits))
     return RelabelResult(
         images=len(images),

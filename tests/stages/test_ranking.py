@@ -159,10 +159,25 @@ def test_another_ranking_is_not_gone_on_with(teacher, source, workdir, monkeypat
     assert "of another teacher, other images or other options; removed" in capsys.readouterr().out
 
 
-def test_a_damaged_partial_ranking_is_made_anew(teacher, source, workdir, capsys):
+def cut_short(content):
+    return content[:-100]
+
+
+def of_another_compression(content):
+    entry = content.index(b"PK\x01\x02") + 10  # of the central directory: the method
+    return content[:entry] + b"\x63" + content[entry + 1 :]
+
+
+def a_bit_turned(content):
+    place = content.index(b"scores.npy") + 200
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut_short, of_another_compression, a_bit_turned])
+def test_a_damaged_partial_ranking_is_made_anew(teacher, source, workdir, capsys, damage):
     expected = rank(teacher, source, workdir).scores
     (partial,) = (workdir.path / partial_ranking.FOLDER).iterdir()
-    partial.write_bytes(partial.read_bytes()[:-100])
+    partial.write_bytes(damage(partial.read_bytes()))
     np.testing.assert_array_equal(rank(teacher, source, workdir).scores, expected)
     assert "00000000.npz is damaged" in capsys.readouterr().out
 
