@@ -11,6 +11,7 @@ import mmap
 import multiprocessing
 import multiprocessing.reduction
 import os
+import pathlib
 import pickle
 import signal
 import tempfile
@@ -23,7 +24,7 @@ from typing import Any
 from delt_jax.data.arrays import ArraySource
 from delt_jax.data.image_source import ImageSource
 from delt_jax.errors import InputError
-from delt_jax.runtime import interruption
+from delt_jax.runtime import faults, interruption
 
 AUTO = -1
 AUTO_MORE_CORES = 4  # auto takes processes on machines with more cores, for splits of
@@ -109,8 +110,9 @@ class _Handed:
 
     def __init__(self, value: Any):
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it is open until `close`)
-        pickle.dump(value, self._file, pickle.HIGHEST_PROTOCOL)
-        self._file.flush()
+        with faults.named(pathlib.Path(tempfile.gettempdir())):
+            pickle.dump(value, self._file, pickle.HIGHEST_PROTOCOL)
+            self._file.flush()
 
     def close(self) -> None:
         """Once no process will begin any more."""

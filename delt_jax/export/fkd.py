@@ -92,7 +92,9 @@ def write_labels(files: LabelFiles, record: Mapping[str, Any], folder: pathlib.P
         for number, start in enumerate(range(0, count, batch_size)):
             batch = _batch(order[start : start + batch_size], labels, stored["size"])
             tensors = [torch.from_numpy(p) if isinstance(p, np.ndarray) else p for p in batch]
-            torch.save(tensors, inside / f"batch_{number}.tar")
+            # Given the file and not its name, torch lets through what the disk says.
+            with (inside / f"batch_{number}.tar").open("wb") as file:
+                torch.save(tensors, file)
 
 
 def _batch(rows: Int[np.ndarray, " b"], labels: StoredLabels, size: int) -> list[Any]:

@@ -43,5 +43,7 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
     images = np.empty((count, channels, height, width), np.float32)
     for number, image in enumerate(source.images):  # one by one: a large set fits but once
         images[number] = ((image / np.float32(255) - mean) / std).transpose(2, 0, 1)
-    torch.save(torch.from_numpy(images), destination / "images_best.pt")
-    torch.save(torch.from_numpy(labels), destination / "labels_best.pt")
+    for name, array in (("images_best.pt", images), ("labels_best.pt", labels)):
+        # Given the file and not its name, torch lets through what the disk says.
+        with (destination / name).open("wb") as file:
+            torch.save(torch.from_numpy(array), file)

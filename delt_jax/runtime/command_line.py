@@ -46,10 +46,10 @@ def _run(
     try:
         try:
             app.run(main, flags_parser=parse)
-        except InputError:
-            raise
         except Exception as error:
-            if fault := faults.explained(error):
+            fault = faults.explained(error)
+            # A mistake has words of its own, but where a disk is full it is none, and passes.
+            if fault and (isinstance(fault, Interrupted) or not isinstance(error, InputError)):
                 raise fault from error
             raise
     except InputError as error:

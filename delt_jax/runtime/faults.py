@@ -14,7 +14,6 @@ from delt_jax.runtime.interruption import GOES_ON
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, a limit of the process
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LOST = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO)
-_LITTLE = 1 << 20  # bytes
 # TensorStore, below Orbax, raises ValueError with the number and the path in its text.
 _NUMBER = re.compile(r"os_error_code='(\d+)'")
 _PATH = re.compile(r"\"(/[^\"]+)\"")
@@ -63,13 +62,10 @@ def named(path: pathlib.Path) -> Iterator[None]:
     """Lets an `OSError` from within tell the file, which `file.write` and `fsync` leave out."""
     try:
         yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
-    except RuntimeError as error:  # torch.save says that it failed, and no more
-        if "PytorchStreamWriter" in str(error) and shutil.disk_usage(path).free < _LITTLE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    except Exception as error:
+        for one in _chain(error):  # torch.save raises words of its own on top of it
+            if isinstance(one, OSError) and one.filename is None:
+                one.filename = str(path)
         raise
 
 
@@ -79,7 +75,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _errno(error: BaseException) -> int:

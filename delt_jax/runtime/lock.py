@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 
 from delt_jax.errors import InputError
+from delt_jax.runtime import faults
 
 FILE = ".lock"
 
@@ -29,9 +30,12 @@ def held(folder: pathlib.Path) -> Iterator[None]:
       InputError: naming the process that holds it.
     """
     # Not passed on to child processes, which may outlive this one.
-    with (folder / FILE).open("a+", encoding="utf-8") as file:
+    path = folder / FILE
+    with path.open("a+", encoding="utf-8") as file:
+        is_locked = False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_locked = True
         except BlockingIOError:
             file.seek(0)
             raise InputError(
@@ -40,12 +44,12 @@ def held(folder: pathlib.Path) -> Iterator[None]:
             ) from None
         except OSError as error:
             logging.warning("%s: cannot be locked (%s); start one run only", folder, error.strerror)
-            yield
-            return
-        note = {"host": socket.gethostname(), "process": os.getpid(), "since": _now()}
-        file.truncate(0)
-        file.write(json.dumps(note) + "\n")
-        file.flush()
+        if is_locked:
+            note = {"host": socket.gethostname(), "process": os.getpid(), "since": _now()}
+            with faults.named(path):
+                file.truncate(0)
+                file.write(json.dumps(note) + "\n")
+                file.flush()
         yield
 
 

@@ -49,12 +49,13 @@ class _Lasting:
 def lasting_output() -> Iterator[None]:
     """Within it printing does not fail, nor does it fail the end of the program."""
     before = sys.stdout, sys.stderr
-    lasting = [_Lasting(stream) for stream in before]
+    # None is a stream that was closed before the program began (`>&-`); print writes nothing there.
+    lasting = [_Lasting(stream) if stream else None for stream in before]
     sys.stdout, sys.stderr = (cast(TextIO, stream) for stream in lasting)
     try:
         yield
     finally:
-        for stream in lasting:
+        for stream in filter(None, lasting):
             stream.close()
         sys.stdout, sys.stderr = before
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from delt_jax.errors import InputError
 from delt_jax.runtime import faults, hosts
 
 PARTIAL = ".partial"  # ends the names of files and folders that are not whole yet
+_OURS = re.compile(rf"\..+\.\d+\.\d+{re.escape(PARTIAL)}")  # host and process: `write_atomically`
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
@@ -71,7 +73,7 @@ class WorkDir:
         """Removes what writes left half done that a kill cut short; nothing else may write here."""
         for root, folders, files in os.walk(self.path):
             for name in files:
-                if name.startswith(".") and name.endswith(PARTIAL):
+                if _OURS.fullmatch(name):
                     (pathlib.Path(root) / name).unlink(missing_ok=True)
             folders[:] = [name for name in folders if not name.startswith(".")]
 
@@ -107,6 +109,6 @@ class WorkDir:
             ) from None
         except (OSError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or "nested too deeply"
-            raise InputError(f"{path}: cannot be read ({reason})") from None
+            raise InputError(f"{path}: cannot be read ({reason})") from error
         except ValueError as error:
             raise InputError(f"{path}: not valid JSON ({error}); delete it to remake it") from None

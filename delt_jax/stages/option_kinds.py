@@ -98,9 +98,10 @@ class Word:
         """See `Kind`."""
         if isinstance(value, str) and value in self.words:
             return ""
-        many = len(self.words) > _LISTED
-        if many and (near := difflib.get_close_matches(str(value).lower(), self.words)):
-            return f"a name such as {', '.join(near)}"
+        if len(self.words) > _LISTED and isinstance(value, str):
+            near = difflib.get_close_matches(value.lower(), self.words)
+            if near:
+                return f"a name such as {', '.join(near)}"
         return self.expected() + did_you_mean(value, self.words)
 
 

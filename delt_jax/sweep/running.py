@@ -13,8 +13,8 @@ from delt_jax.runtime import interruption
 from delt_jax.sweep.planning import Step
 
 LOG = "sweep.log"  # in a point's folder: all that its processes have said
-# Seconds for a point to end once the sweep is to; more than it takes to save and end.
-PATIENCE = interruption.GRACE_SECONDS + 5
+# Seconds for a point to end once the sweep is to. One that cannot save ends itself long before.
+PATIENCE = 300.0
 
 
 def run_points(
@@ -102,6 +102,7 @@ def run_logged(command: Sequence[str], log: pathlib.Path) -> tuple[int, str]:
 
 def _end(process: subprocess.Popen[str], error: BaseException) -> str:
     """Ends a point, which saves what it has under way; returns what it says to that."""
+    interruption.is_asked()  # it may take its time
     at_terminal = isinstance(error, KeyboardInterrupt) and sys.stdin and sys.stdin.isatty()
     if not at_terminal:
         process.terminate()  # at once: a second signal so soon after another one counts as the same

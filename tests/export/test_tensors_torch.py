@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from digits_set import MEAN, STD, write_digits
+from file_limits import files_of_at_most
 
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, Interrupted
 from delt_jax.export import formats
 from delt_jax.export.distilled_set import DistilledSet
+from delt_jax.runtime import faults
 
 torch = pytest.importorskip("torch")
 
@@ -30,6 +32,16 @@ def test_normalised_images_by_class_and_their_labels(tmp_path):
     mean, std = (np.float32(values).reshape(3, 1, 1) for values in (MEAN, STD))
     pixels = np.rint((found_images.numpy() * std + mean) * 255)
     np.testing.assert_array_equal(pixels, images.transpose(0, 3, 1, 2))
+
+
+def test_a_disk_without_room_is_told_as_such(tmp_path):
+    write_digits(tmp_path / "distilled")
+    with pytest.raises(Exception) as caught, files_of_at_most(30_000):
+        export(tmp_path)
+    fault = faults.explained(caught.value)
+    assert isinstance(fault, Interrupted)
+    assert "tensors" in str(fault) and "File too large" in str(fault)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_as_torchvision_normalises_to_rounding(tmp_path, torchvision):

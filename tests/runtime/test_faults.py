@@ -1,29 +1,17 @@
 """Faults of disks and devices: told apart, named, and nothing half written is left."""
 
-import contextlib
 import errno
-import resource
 
 import jax
 import numpy as np
 import pytest
+from file_limits import files_of_at_most
 
 from delt_jax.errors import InputError, Interrupted
 from delt_jax.runtime import command_line, faults
 from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.metrics import MetricsLog, read_metrics
 from delt_jax.runtime.workdir import write_atomically
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """As on a full disk: a write beyond `size` bytes fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_write_without_room_names_the_file_and_leaves_nothing(tmp_path):
@@ -125,6 +113,24 @@ def test_an_error_in_the_program_keeps_its_traceback(run_program):
 
     with pytest.raises(ZeroDivisionError):
         run_program(main)
+
+
+def test_a_full_disk_is_no_mistake_whoever_notices_it(run_program, capsys):
+    def main(argv):
+        raise InputError("x: cannot write there") from OSError(errno.EDQUOT, "", "/dev/null/x")
+
+    with pytest.raises(SystemExit) as caught:
+        run_program(main)
+    assert caught.value.code == 75
+    assert "/dev/null/x: Disk quota exceeded" in capsys.readouterr().err
+
+
+def test_an_error_that_is_handled_explains_no_other():
+    error = KeyError("y")
+    error.__context__ = OSError(errno.EIO, "", "x")
+    assert isinstance(faults.explained(error), Interrupted)
+    error.__suppress_context__ = True  # raised "from None"
+    assert faults.explained(error) is None
 
 
 def test_mistakes_are_not_taken_for_faults(run_program, capsys):

@@ -70,8 +70,9 @@ def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, cap
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    with lock.held(tmp_path):
-        pass
+    with pytest.raises(KeyError) as caught, lock.held(tmp_path):
+        raise KeyError("of the run")
+    assert caught.value.__context__ is None  # else it would be explained by that of the lock
     assert caplog.messages == [
         f"{tmp_path}: cannot be locked (Operation not supported); start one run only"
     ]

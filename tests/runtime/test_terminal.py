@@ -51,6 +51,21 @@ def test_a_terminal_that_is_gone(tmp_path):
     assert (tmp_path / "result").read_text() == "whole"
 
 
+def test_output_that_was_closed_before_the_program_began(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = f"exec {sys.executable} program.py >&- 2>&-"
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input=b"go\n",
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "result").read_text() == "whole"
+
+
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="Linux has a disk that is full")
 def test_a_log_on_a_full_disk(tmp_path):
     with pathlib.Path("/dev/full").open("wb") as full:

@@ -115,8 +115,11 @@ def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):
 
 SWEEP = """
 import pathlib, sys
+from delt_jax.runtime import interruption
 from delt_jax.runtime.command_line import parse_flags, run_program
 from delt_jax.sweep import running
+
+interruption.GRACE_SECONDS = 0.5  # less than the point takes to save
 
 POINT = '''
 import time
@@ -128,6 +131,7 @@ def main(argv):
         print("begun", flush=True)
         while not interruption.is_asked():
             time.sleep(0.01)
+        time.sleep(1)
         print("saved")
         interruption.check()
 

@@ -177,10 +177,12 @@ class Campaign:
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
                 is_hit = fault.inflict()
         status = start.wait(LONGEST_SECONDS)
-        is_hit = is_hit and (status != 0 or 0 in kind.endings)
+        is_hit = is_hit and faults.is_hit(kind, hit_stage, status)
         seconds = time.monotonic() - now
         unsaved = start.unsaved_seconds(when) if is_hit and status != 0 else float("nan")
         note = fault.settle() or fault.problem
+        if kind.name == "corrupt" and not note:  # there was no checkpoint left to damage
+            kind = faults.KINDS["kill"]
         if not is_hit:
             self._say(f"run {number}: ended with {status} before {kind.name} could hit {stage}")
             if status != 0:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import random
@@ -48,13 +49,13 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("kill", "SIGKILL", (-signal.SIGKILL,), 3),
-        Kind("term", "SIGTERM", (INTERRUPTED, 0), 3),
-        Kind("hup", "SIGHUP", (INTERRUPTED, 0)),
-        Kind("terminal", "the terminal is closed", (INTERRUPTED, 0), output="terminal"),
-        Kind("pipe", "what reads the output ends", (INTERRUPTED, 0), output="pipe"),
-        Kind("disk", "the disk is full", (MISTAKE, INTERRUPTED, 0)),
-        Kind("filesize", "files may not grow (RLIMIT_FSIZE)", (MISTAKE, INTERRUPTED, 0)),
-        Kind("readonly", "the folders are read-only", (MISTAKE, INTERRUPTED, 0)),
+        Kind("term", "SIGTERM", (INTERRUPTED,), 3),
+        Kind("hup", "SIGHUP", (INTERRUPTED,)),
+        Kind("terminal", "the terminal is closed", (INTERRUPTED,), output="terminal"),
+        Kind("pipe", "what reads the output ends", (0,), output="pipe"),
+        Kind("disk", "the disk is full", (INTERRUPTED, 0)),
+        Kind("filesize", "files may not grow (RLIMIT_FSIZE)", (INTERRUPTED, 0)),
+        Kind("readonly", "the folders are read-only", (MISTAKE, 0)),
         # Whoever asks for memory first: Python, XLA (abort) or a library that does not look.
         Kind(
             "memory",
@@ -137,10 +138,7 @@ class Fault:
         elif name in ("terminal", "pipe"):
             start.hang_up()
         elif name == "second":
-            second = start.again()
-            status = second.wait(SECOND_SECONDS)
-            if start.is_running and status != MISTAKE:
-                self.problem = f"a second run ended with {status}; expected to be refused"
+            self.problem = _start_second(start)
         elif name == "disk":
             self._undo.callback(_fill(start.workdir, self._random.choice((0, 4, 16, 64))).unlink)
         elif name == "filesize":
@@ -171,6 +169,14 @@ class Fault:
         return ""
 
 
+def is_hit(kind: Kind, stage: str, status: int | None) -> bool:
+    """Whether a fault that was inflicted in a stage hit, by the exit status of the start.
+
+    What ends it hits nothing where the last stage was just done.
+    """
+    return status != 0 or 0 in kind.endings or stage != STAGES[-1]
+
+
 def endings(kind: Kind, stage: str) -> tuple[int, ...]:
     """The exit statuses that are in order for a kind of fault in a stage.
 
@@ -196,6 +202,31 @@ def small_disk(folder: pathlib.Path, megabytes: int):
     finally:
         if done:
             subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def _start_second(start: Start) -> str:
+    """Starts the command again beside a run; what is wrong with how that ends."""
+    second = start.again()
+    deadline = time.monotonic() + SECOND_SECONDS
+    while start.is_running and second.is_running and time.monotonic() < deadline:
+        is_last = start.stage() == STAGES[-1]  # after which the lock is free
+        holder = _holder(start.workdir)
+        if holder == second.process.pid and not is_last and start.is_running:
+            second.process.kill()
+        time.sleep(POLL_SECONDS)
+    was_running = start.is_running
+    status = second.wait(0 if was_running else SECOND_SECONDS)
+    if was_running and status != MISTAKE:
+        return f"a second run ended with {status}; expected to be refused"
+    return ""
+
+
+def _holder(workdir: pathlib.Path) -> int:
+    """The process that says that it holds the lock of a work directory; 0 for none."""
+    try:
+        return json.loads((workdir / ".lock").read_text())["process"]
+    except (OSError, ValueError, KeyError):  # being written
+        return 0
 
 
 def _set_mode(folder: pathlib.Path, mode: int) -> None:
@@ -243,10 +274,10 @@ def checkpoints(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _damage(workdir: pathlib.Path, random_: random.Random) -> str:
-    """Damages the newest checkpoint; says how."""
+    """Damages the newest checkpoint; says how, or "" where there is none."""
     found = checkpoints(workdir)
     if not found:
-        return "nothing to damage"
+        return ""
     newest = found[-1]
     files = [newest] if newest.is_file() else [p for p in newest.rglob("*") if p.is_file()]
     files = [path for path in files if path.stat().st_size]

@@ -31,9 +31,10 @@ def snapshot(workdir: pathlib.Path) -> dict[str, str]:
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     """A line for each result that is missing, is not the expected one, or should not be there."""
     missing = [f"{name} is missing" for name in expected if name not in found]
-    other = [f"{name} differs" for name in expected if found.get(name, "") != expected[name]]
+    both = [name for name in expected if name in found]
+    other = [f"{name} differs" for name in both if found[name] != expected[name]]
     more = [f"{name} is left over" for name in found if name not in expected]
-    return missing + [line for line in other if line.split()[0] in found] + more
+    return missing + other + more
 
 
 def is_under_way(name: str) -> bool:

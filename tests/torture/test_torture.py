@@ -1,6 +1,9 @@
 """A short torture, and that a torture would notice."""
 
 import json
+import random
+import subprocess
+import sys
 
 import pytest
 from run_module import run_module
@@ -16,6 +19,7 @@ def test_a_few_kills_and_faults_lose_nothing(tmp_path):
     done = run_module(
         "tests.torture",
         "--most=5",
+        "--minutes=60",  # ends after five faults, however slow the machine is
         "--seed=2",
         "--faults=kill,term,corrupt,partial,filesize",
         f"--workdir={tmp_path}",
@@ -33,6 +37,7 @@ def finished(tmp_path):
     contents = {
         "results.json": json.dumps({"top1": 50.0, "cost": {"seconds": 1.5, "iterations": 4}}),
         "distilled/train/a/0.png": "pixels",
+        "distilled/train/a/0 0.png": "pixels",
         "stages/squeeze.json": "{}",
         "metrics.jsonl": "{}",
         ".lock": "held",
@@ -46,7 +51,8 @@ def finished(tmp_path):
 
 def test_times_may_differ(finished):
     before = snapshot.snapshot(finished)
-    assert list(before) == ["distilled/train/a/0.png", "results.json"]
+    images = ["distilled/train/a/0 0.png", "distilled/train/a/0.png"]
+    assert list(before) == [*images, "results.json"]
     (finished / "results.json").write_text(
         json.dumps({"cost": {"iterations": 4, "seconds": 9.0}, "top1": 50.0})
     )
@@ -59,6 +65,7 @@ def test_times_may_differ(finished):
         ("results.json", '{"top1": 51.0, "cost": {"iterations": 4}}', "results.json differs"),
         ("distilled/train/a/0.png", "pixelz", "distilled/train/a/0.png differs"),
         ("distilled/train/a/0.png", None, "distilled/train/a/0.png is missing"),
+        ("distilled/train/a/0 0.png", "other", "distilled/train/a/0 0.png differs"),
         ("distilled/train/a/1.png", "more", "distilled/train/a/1.png is left over"),
     ],
 )
@@ -84,9 +91,56 @@ def test_unfinished_work_is_no_result_but_counted(finished, name):
 
 def test_sigterm_ends_a_run_with_75_once_it_has_begun():
     term = faults.KINDS["term"]
-    assert set(faults.endings(term, "synthesize")) == {75, 0}
-    assert set(faults.endings(term, STAGES[0])) == {75, 0, -15}
+    assert set(faults.endings(term, "synthesize")) == {75}
+    assert set(faults.endings(term, STAGES[0])) == {75, -15}
     assert set(faults.endings(faults.KINDS["kill"], "select")) == {-9}
+
+
+def test_a_signal_that_a_run_does_not_heed_is_a_hit_but_for_one_that_comes_too_late():
+    term = faults.KINDS["term"]
+    assert faults.is_hit(term, "synthesize", 0) and 0 not in faults.endings(term, "synthesize")
+    assert not faults.is_hit(term, STAGES[-1], 0)
+    assert faults.is_hit(term, STAGES[-1], 75)
+    assert faults.is_hit(faults.KINDS["pipe"], STAGES[-1], 0)
+
+
+HOLDS = """
+import json, os, pathlib, sys, time
+pathlib.Path(".lock").write_text(json.dumps({"process": os.getpid()}))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_second_run_beside_the_first_is_noticed(tmp_path, is_refused):
+    class FakeStart:
+        workdir = tmp_path
+
+        def __init__(self, code):
+            self.process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+
+        @property
+        def is_running(self):
+            return self.process.poll() is None
+
+        def stage(self):
+            return "synthesize"
+
+        def wait(self, seconds):
+            return self.process.wait(seconds)
+
+        def again(self):
+            return FakeStart("raise SystemExit(2)" if is_refused else HOLDS)
+
+    first = FakeStart("import time; time.sleep(60)")
+    fault = faults.Fault(faults.KINDS["second"], first, random.Random(0))
+    try:
+        assert fault.inflict()
+    finally:
+        first.process.kill()
+        first.process.wait()
+    assert bool(fault.problem) is not is_refused
 
 
 def test_the_table_counts_and_a_loss_is_not_good():
