@@ -1,6 +1,7 @@
 """Hosts of one run: two real processes make what one makes, and losing one loses nothing."""
 
 import json
+import os
 import shutil
 import signal
 import threading
@@ -12,7 +13,7 @@ import run_on_hosts
 from tiny_run import save_teacher
 
 from delt_jax.errors import InputError, Interrupted
-from delt_jax.runtime import hosts
+from delt_jax.runtime import hosts, lock
 from delt_jax.runtime.hosts import Hosts
 from delt_jax.runtime.workdir import WorkDir
 
@@ -148,6 +149,16 @@ def begin(folder, name):
     save_teacher(workdir)
     workdir.write_json(workdir.stages / "squeeze.json", {"inputs": {}, "seconds": 1.0})
     return workdir.path
+
+
+@pytest.mark.slow
+def test_a_mistake_that_one_host_sees_is_one_of_all(tmp_path):
+    with lock.held(tmp_path):
+        codes, outputs = run_on_hosts.finish(run_on_hosts.start(tmp_path, tmp_path, 2))
+    assert codes == [2, 2], outputs
+    mistake = f"workdir '{tmp_path}': process {os.getpid()} of host"
+    assert f"error: {mistake}" in outputs[0]
+    assert f"error: host 0 of 2 stopped: {mistake}" in outputs[1]
 
 
 @pytest.mark.slow
