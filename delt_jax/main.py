@@ -63,7 +63,11 @@ def run() -> None:
     """Entry point: a mistake of the user's ends in one line, not a traceback."""
     import_from_here()
     try:
-        run_program(main, parse_flags, on_mistake=lambda message: hosts.current().leave(message))
+        run_program(
+            main,
+            parse_flags,
+            on_mistake=lambda message: hosts.current().leave(message, is_mistake=True),
+        )
     finally:
         hosts.current().leave("it says why itself")  # where it has not left already
 

@@ -17,7 +17,9 @@
 #SBATCH --open-mode=append
 #SBATCH --output=delt-%j.log
 set -euo pipefail
-srun --kill-on-bad-exit=1 .venv/bin/python -m delt_jax.main --hosts=auto "$@" && exit
+# The hosts end one another, each once it has saved, and notice in a minute that one is lost; srun only comes after them.
+# It returns the highest status, or 128 and the signal where a task was killed.
+srun --kill-on-bad-exit=0 --wait=180 .venv/bin/python -m delt_jax.main --hosts=auto "$@" && exit
 code=$?
 # 2 is a mistake in the command, which no other start would mend.
 if [ "$code" -ne 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then scontrol requeue "$SLURM_JOB_ID"; fi

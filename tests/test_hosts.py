@@ -1,7 +1,10 @@
 """Hosts of one run: two real processes make what one makes, and losing one loses nothing."""
 
 import json
+import os
 import shutil
+import signal
+import threading
 import time
 
 import numpy as np
@@ -10,7 +13,7 @@ import run_on_hosts
 from tiny_run import save_teacher
 
 from delt_jax.errors import InputError, Interrupted
-from delt_jax.runtime import hosts
+from delt_jax.runtime import hosts, lock
 from delt_jax.runtime.hosts import Hosts
 from delt_jax.runtime.workdir import WorkDir
 
@@ -43,7 +46,7 @@ def test_shares_partition_the_work_and_are_even(notes, count, items):
     shares = [host.dealt(range(items)) for host in crew]
     assert sorted(item for share in shares for item in share) == list(range(items))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    for host in crew:
+    for host in reversed(crew):
         host.leave()
 
 
@@ -52,7 +55,7 @@ def test_what_the_first_host_thinks_holds_for_all_again_and_again(notes):
     for value in ({"left": [1, 2]}, None):
         assert first.agree("plan", value) == value
         assert second.agree("plan", "something else") == value
-    first.leave(), second.leave()
+    second.leave(), first.leave()
 
 
 def test_a_host_that_gives_no_sign_of_life_ends_the_waiting_of_the_others(notes):
@@ -63,12 +66,29 @@ def test_a_host_that_gives_no_sign_of_life_ends_the_waiting_of_the_others(notes)
     first.leave()
 
 
-def test_the_others_learn_why_a_host_has_stopped(notes):
+@pytest.mark.parametrize(("is_mistake", "kind"), [(True, InputError), (False, Interrupted)])
+def test_the_others_learn_why_a_host_has_stopped_and_end_as_it_does(notes, is_mistake, kind):
     first, second = Hosts(0, 2), Hosts(1, 2)
-    second.leave("class 'ant' has 3 images, expected at least 10")
-    with pytest.raises(Interrupted, match="host 1 of 2 stopped: class 'ant' has 3 images"):
+    second.leave("class 'ant' has 3 images, expected at least 10", is_mistake)
+    with pytest.raises(kind, match="host 1 of 2 stopped: class 'ant' has 3 images"):
         first.wait("done")
+    assert first.is_broken
     first.leave()
+
+
+def test_the_first_host_keeps_the_notes_until_the_others_have_left(notes, monkeypatch):
+    monkeypatch.setattr(hosts.jax.distributed, "shutdown", lambda: left.append(set(notes)))
+    left = []
+    first, second = Hosts(0, 2), Hosts(1, 2)
+    leaving = threading.Thread(target=first.leave, args=["SIGTERM"])
+    leaving.start()
+    while not second.is_broken:  # it saves
+        assert leaving.is_alive()
+    leaving.join(20 * hosts.BEAT_SECONDS)
+    assert leaving.is_alive() and not left
+    second.leave("SIGTERM")
+    leaving.join()
+    assert all("delt_jax/left/1" in keys for keys in left) and len(left) == 2
 
 
 def test_a_host_that_has_left_looks_at_the_notes_no_more(notes, monkeypatch):
@@ -132,7 +152,17 @@ def begin(folder, name):
 
 
 @pytest.mark.slow
-def test_two_processes_make_what_one_makes_even_if_one_is_killed(tmp_path):
+def test_a_mistake_that_one_host_sees_is_one_of_all(tmp_path):
+    with lock.held(tmp_path):
+        codes, outputs = run_on_hosts.finish(run_on_hosts.start(tmp_path, tmp_path, 2))
+    assert codes == [2, 2], outputs
+    mistake = f"workdir '{tmp_path}': process {os.getpid()} of host"
+    assert f"error: {mistake}" in outputs[0]
+    assert f"error: host 0 of 2 stopped: {mistake}" in outputs[1]
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes_even_if_they_are_killed_or_asked_to_end(tmp_path):
     stages = "--stages=select,synthesize,relabel,evaluate"
     begin(tmp_path, "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -150,6 +180,18 @@ def test_two_processes_make_what_one_makes_even_if_one_is_killed(tmp_path):
     assert codes[0] == 75, outputs
     assert "interrupted: host 1 of 2 is lost" in outputs[0]
     assert not (tmp_path / "two" / "distilled" / "manifest.json").exists()
+
+    kept = set(checkpoints.glob("00002-*/*/*.safetensors"))
+    started = run_on_hosts.start(tmp_path, tmp_path / "two", 2, stages)
+    while set(checkpoints.glob("00002-*/*/*.safetensors")) == kept:
+        assert time.monotonic() < deadline and started[1].poll() is None
+        time.sleep(0.02)
+    for process in started:
+        process.send_signal(signal.SIGTERM)
+    codes, outputs = run_on_hosts.finish(started)
+    assert codes == [75, 75], outputs
+    for output in outputs:
+        assert "interrupted: SIGTERM; what is done is kept" in output
 
     codes, outputs = run_on_hosts.finish(run_on_hosts.start(tmp_path, tmp_path / "two", 2, stages))
     assert codes == [0, 0], outputs

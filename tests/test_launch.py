@@ -1,5 +1,6 @@
 """The launchers: they parse, and pass flags that there are."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -48,6 +49,29 @@ def test_the_flags_that_are_passed_exist(path):
             continue  # the next test
         assert name == "imagenet"
         assert imagenet.get_config(argument).keys() == base.get_base().keys()
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "is_queued"),
+    [(0, 0, False), (2, 0, False), (75, 0, True), (75, 10, False), (137, 0, True)],
+)
+def test_slurm_queues_again_what_was_ended_and_no_mistake(tmp_path, code, restarts, is_queued):
+    for name, last in (("srun", f"exit {code}"), ("scontrol", "")):
+        path = tmp_path / name
+        path.write_text(f'#!/bin/sh\necho {name} "$@"\n{last}\n')
+        path.chmod(0o755)
+    variables = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts)}
+    done = subprocess.run(
+        ["bash", str(LAUNCH / "slurm.sh"), "--workdir=runs/a b"],
+        env={**os.environ, **variables, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    step, *queued = done.stdout.splitlines()
+    assert done.returncode == code
+    assert step.endswith("-m delt_jax.main --hosts=auto --workdir=runs/a b")
+    assert "--kill-on-bad-exit=0" in step, "tasks that are saving are ended"
+    assert queued == is_queued * ["scontrol requeue 7"]
 
 
 def test_the_paper_s_cifar10_is_ten_points_of_one_teacher():

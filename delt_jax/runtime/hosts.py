@@ -35,7 +35,8 @@ class Hosts:
     def __init__(self, index: int = 0, count: int = 1, timeout: float = 60.0):
         self.index, self.count, self._timeout = index, count, timeout
         self._uses: dict[str, int] = {}
-        self._lost = ""
+        self._end: InputError | Interrupted | None = None  # of this one, because of another
+        self._silent: set[int] = set()  # for whom nobody needs to wait
         self._left = threading.Event()
         if count > 1:
             self._beat(0)
@@ -75,30 +76,37 @@ class Hosts:
     @property
     def is_broken(self) -> bool:
         """Whether another host is lost or has stopped."""
-        return bool(self._lost)
+        return self._end is not None
 
     def check(self) -> None:
-        """Raises `Interrupted` where another host is lost or has stopped."""
-        if self._lost:
-            raise Interrupted(
-                f"{self._lost}; this one, {self.index} of {self.count}, ends too. What is done is "
-                "kept: the same command goes on, on as many hosts as there are then"
-            )
+        """Raises where another host is lost or has stopped.
 
-    def leave(self, error: str = "") -> None:
-        """Ends this host's part, the first host's last of all; the others learn of an error."""
+        Raises:
+          InputError: where it was a mistake that stopped it: no host is to start again.
+          Interrupted: else.
+        """
+        if self._end:
+            raise self._end
+
+    def leave(self, error: str = "", is_mistake: bool = False) -> None:
+        """Ends this host's part, the first host's last of all; the others learn of an error.
+
+        Args:
+          error: in words.
+          is_mistake: whether it is one that another start would meet again.
+        """
         if self.count == 1 or self._left.is_set():
             return
         self._left.set()
         try:
             if error:
-                self._set(f"stopped/{self.index}", error)
+                self._set(f"stopped/{self.index}", json.dumps([error, is_mistake]))
             self._set(f"left/{self.index}", "left")
             self._watcher.join(3 * BEAT_SECONDS)  # it must not ask for notes that are gone
-            if self.is_first:  # which holds the notes
-                deadline = time.monotonic() + 3 * BEAT_SECONDS
+            if self.is_first:  # which holds the notes: without them JAX aborts who is still saving
+                deadline = time.monotonic() + self._timeout
                 while time.monotonic() < deadline and not all(
-                    self._get(f"left/{other}") for other in range(self.count)
+                    self._get(f"left/{other}") for other in set(range(self.count)) - self._silent
                 ):
                     time.sleep(POLL_SECONDS)
                 time.sleep(BEAT_SECONDS)  # for the last of them to hang up
@@ -127,21 +135,34 @@ class Hosts:
             try:
                 self._beat(beats := beats + 1)
                 for other, (before, since) in seen.items():
-                    if stopped := self._get(f"stopped/{other}"):
-                        self._lost = f"host {other} of {self.count} stopped: {stopped}"
+                    if note := self._get(f"stopped/{other}"):
+                        stopped, is_mistake = json.loads(note)
+                        self._end_with(other, f"stopped: {stopped}", is_mistake)
                         return
                     beat = self._get(f"alive/{other}") or ""
                     if beat != before or self._get(f"left/{other}"):
                         seen[other] = beat, time.monotonic()
                     elif time.monotonic() - since > self._timeout:
-                        self._lost = (
-                            f"host {other} of {self.count} is lost (no sign of life for "
-                            f"{self._timeout:.0f} s)"
+                        self._silent.add(other)
+                        self._end_with(
+                            other, f"is lost (no sign of life for {self._timeout:.0f} s)"
                         )
                         return
             except jax.errors.JaxRuntimeError as error:
-                self._lost = f"host 0 of {self.count} is lost ({str(error).splitlines()[0]})"
+                self._end_with(0, f"is lost ({str(error).splitlines()[0]})")
                 return
+
+    def _end_with(self, other: int, why: str, is_mistake: bool = False) -> None:
+        """Lets this host end because another one has."""
+        line = (
+            f"host {other} of {self.count} {why}; this one, {self.index} of {self.count}, ends too"
+        )
+        goes_on = "the same command goes on, on as many hosts as there are then"
+        self._end = (
+            InputError(line)
+            if is_mistake
+            else Interrupted(f"{line}. What is done is kept: {goes_on}")
+        )
 
     def _beat(self, number: int) -> None:
         self._set(f"alive/{self.index}", str(number))
@@ -220,6 +241,9 @@ def join(address: str, timeout: float = 60.0) -> Hosts:
             return _current
     # Else JAX aborts every process when one is lost, before it can say so or save anything.
     jax.config.update("jax_enable_recoverability", True)
+    # Else JAX takes SIGTERM for itself, to be asked about it by name, and `interruption` hears of
+    # none: nothing would be saved.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             heartbeat_timeout_seconds=max(10, round(timeout)),
