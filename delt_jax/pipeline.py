@@ -14,7 +14,7 @@ from delt_jax.runtime import faults, hosts, lock
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stage import Stage, flatten, record_path
-from delt_jax.stages import dry_run, preflight
+from delt_jax.stages import dry_run, partial_ranking, preflight
 from delt_jax.stages.planning import Plan
 
 _STUDENTS_MEMORY = ("evaluate.seeds_at_once", "evaluate.batch_size")
@@ -24,6 +24,7 @@ STAGES: tuple[Stage, ...] = (
         (),
         ("seed", "data", "teacher"),
         outputs=("teacher",),
+        leftovers=("teacher/.training-*",),
         memory=("teacher.squeeze.batch_size",),
     ),
     Stage(
@@ -32,6 +33,7 @@ STAGES: tuple[Stage, ...] = (
         ("seed", "ipc", "data", "select"),
         ignores=("select.batch_size",),
         outputs=("ranking_csv", "selection_csv"),
+        leftovers=(partial_ranking.FOLDER,),
         shared=True,
         memory=("select.batch_size", "select.crops"),
     ),
@@ -116,8 +118,8 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None)
     Raises:
       InputError: for an unknown stage, or whatever is wrong with the config.
     """
-    stages = _chosen(config, stages)
     spec, plan = preflight.check(config)
+    stages = _chosen(config, stages)
     if "select" in stages and not os.path.exists(workdir.selection_csv):  # noqa: PTH110 (never raises)
         preflight.check_images(config, spec)
     return _announcement(config, workdir, stages, spec, plan)
@@ -143,8 +145,8 @@ def estimate(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None)
     Raises:
       InputError: as `announce`.
     """
-    stages = _chosen(config, stages)
     spec, plan = preflight.check(config)
+    stages = _chosen(config, stages)
     announced = _announcement(config, workdir, stages, spec, plan)
     return f"{announced}\n\n{dry_run.report(config, spec, plan, stages)}"
 
@@ -206,6 +208,7 @@ def _run(
         again = stage.always or stage.keeps_itself(values)
         if crew.agree("done", not again and stage.is_done(values, workdir)):
             if crew.is_first:
+                stage.remove_leftovers(workdir)  # a kill may have come before this
                 say(f"{stage.name}: done before, kept")
             continue
         for need in stage.needs:
@@ -222,6 +225,7 @@ def _run(
             seconds = time.monotonic() - start
             if crew.is_first:
                 stage.write_record(values, workdir, seconds)
+                stage.remove_leftovers(workdir)
                 say(f"{stage.name}: {seconds:.1f} s")
         crew.wait(stage.name)
     return results
@@ -296,9 +300,14 @@ def _settle_changes(
 
 def _refuse_changes(stage: Stage, values: dict, workdir: WorkDir) -> None:
     """Refuses a config that another one's results would be taken for, of a stage left out."""
-    if not (stage.always or stage.opt_in) and (
-        shown := stage.changes(values, workdir, of_new=False)
-    ):
+    if stage.always or stage.opt_in:
+        return
+    if stage.is_being_cleared(workdir):
+        raise InputError(
+            f"{workdir.path} holds what is left of stage {stage.name}, whose --overwrite was cut "
+            f"short, and --stages leaves it out; expected {stage.name} among --stages"
+        )
+    if shown := stage.changes(values, workdir, of_new=False):
         raise InputError(
             f"{workdir.path} holds stage {stage.name} of another config ({shown}), and --stages "
             f"leaves it out; expected the same config, another --workdir, or {stage.name} among "

@@ -26,6 +26,8 @@ class Stage:
       named: of the values of those parts, the ones that name results of this stage, which is not
         entered again for others; () where all do.
       outputs: names of `WorkDir` attributes that hold its results.
+      leftovers: what it goes on from where it is cut short, as globs in the work directory; gone
+        once its record says that it is done.
       always: cheap, and depends on everything: runs every time.
       shared: all hosts of a run work on it, each on its share; else the first one does it.
       opt_in: runs only where it is named, or where the option `wanted_by` is above 0.
@@ -40,6 +42,7 @@ class Stage:
     additive: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
     always: bool = False
     shared: bool = False
     opt_in: bool = False
@@ -109,6 +112,12 @@ class Stage:
             else:
                 path.unlink(missing_ok=True)
         record_path(self.name, workdir).unlink(missing_ok=True)
+
+    def remove_leftovers(self, workdir: WorkDir) -> None:
+        """Removes what the stage would have gone on from; for when it is done."""
+        for pattern in self.leftovers:
+            for path in workdir.path.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _record(self, workdir: WorkDir) -> dict[str, Any] | None:
         path = record_path(self.name, workdir)

@@ -97,6 +97,80 @@ def test_a_change_of_a_stage_that_is_left_out_is_refused(tmp_path, ran):
     assert len(ran) == 3
 
 
+def test_what_a_cut_overwrite_left_is_no_result_for_later_stages(tmp_path, ran, monkeypatch):
+    run(WorkDir(tmp_path), make_config())
+
+    def die(self, workdir):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "clear", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(WorkDir(tmp_path), make_config(seed=1), overwrite=True)
+    ran.clear()
+    message = "left of stage squeeze, whose --overwrite was cut short.*expected squeeze among"
+    with pytest.raises(InputError, match=message):
+        run(WorkDir(tmp_path), make_config(seed=1), ("select",))
+    assert ran == []
+    run(WorkDir(tmp_path), make_config(seed=1))
+    assert ran == ["squeeze", "select", "report"]
+
+
+@pytest.fixture
+def leaves(ran, monkeypatch):
+    """A stage that leaves a folder to go on from."""
+    (squeeze, *others) = STAGES
+    squeeze = dataclasses.replace(squeeze, leftovers=("teacher.partial*",))
+    monkeypatch.setattr(pipeline, "STAGES", (squeeze, *others))
+    import_module = pipeline.importlib.import_module
+
+    def module(path):
+        inner = import_module(path)
+
+        def run(config, workdir):
+            (workdir.path / "teacher.partial-7").mkdir(exist_ok=True)
+            return inner.run(config, workdir)
+
+        return types.SimpleNamespace(run=run)
+
+    monkeypatch.setattr(pipeline.importlib, "import_module", module)
+    return squeeze
+
+
+def test_what_a_stage_goes_on_from_stays_until_its_record_says_that_it_is_done(
+    tmp_path, ran, leaves, monkeypatch
+):
+    folder, write = tmp_path / "teacher.partial-7", Stage.write_record
+
+    def die_when_done(self, values, workdir, seconds):
+        if seconds is not None:
+            raise KeyboardInterrupt
+        write(self, values, workdir, seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "write_record", die_when_done)
+        with pytest.raises(KeyboardInterrupt):
+            run(WorkDir(tmp_path), make_config(), ("squeeze",))
+    assert folder.is_dir()
+    run(WorkDir(tmp_path), make_config(), ("squeeze",))
+    assert not folder.exists()
+    assert ran == ["squeeze"] * 2
+
+
+def test_what_a_kill_after_the_record_left_is_removed(tmp_path, ran, leaves, monkeypatch):
+    def die(self, workdir):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "remove_leftovers", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(WorkDir(tmp_path), make_config(), ("squeeze",))
+    assert (tmp_path / "teacher.partial-7").is_dir()
+    run(WorkDir(tmp_path), make_config(), ("squeeze",))
+    assert ran == ["squeeze"]
+    assert not (tmp_path / "teacher.partial-7").exists()
+
+
 @pytest.mark.parametrize("kill_at", range(2, 7))
 def test_overwriting_that_is_killed_leaves_nothing_of_the_old_config(
     tmp_path, ran, monkeypatch, kill_at
@@ -196,6 +270,16 @@ def test_a_stage_that_is_opted_into_runs_unasked_only_then(tmp_path, ran, monkey
     assert ran == ["squeeze", "select", "report", "report"]
     with pytest.raises(InputError, match="holds stage squeeze of another config"):
         run(WorkDir(tmp_path), make_config(seed=0))  # asked for by its name
+
+
+@pytest.mark.parametrize("start", [pipeline.announce, pipeline.estimate])
+def test_options_are_checked_before_they_choose_stages(tmp_path, start):
+    from configs import digits
+
+    config = digits.get_config()
+    config.continual.steps = None
+    with pytest.raises(InputError, match=r"continual\.steps: got None"):
+        start(config, WorkDir(tmp_path))
 
 
 def test_every_stage_names_real_parts_of_the_config_and_work_directory():

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import pathlib
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,11 +17,13 @@ import numpy as np
 import safetensors.numpy
 from orbax.checkpoint import v1 as ocp
 
-from delt_jax.runtime import hosts
+from delt_jax.runtime import faults, hosts, interruption
 from delt_jax.runtime.workdir import write_atomically
 
 KEEP = 2  # the latest, and the one before it in case the latest cannot be read
 SUFFIX = ".safetensors"
+# What a disk said, in the traceback of another process: Python's words and TensorStore's.
+_ERRNO = re.compile(r"(?:\[Errno |os_error_code=')(\d+)")
 
 
 class Checkpointer:
@@ -39,19 +43,19 @@ class Checkpointer:
         self._inner: Any = None
 
     def save(self, step: int, tree: Any) -> None:
-        """Saves a tree of arrays (host or device); older checkpoints but one are removed."""
-        tree = _sealed(jax.tree.map(np.asarray, tree))
-        if hosts.current().count == 1:
-            try:
-                self._open().save(step, tree, overwrite=True)
-            except Exception:
-                self._inner = None  # closing it would only raise the same again
-                self._sweep()
-                raise
-            return
-        _write(self._files / f"{step:09d}{SUFFIX}", tree)
-        for old in sorted(self._files.glob(f"*{SUFFIX}"))[:-KEEP]:
-            old.unlink()
+        """Saves a tree of arrays (host or device); older checkpoints but one are removed.
+
+        So are those of later steps: work that has not come so far has fallen back from them.
+        """
+        with interruption.unhurried():
+            tree = _sealed(jax.tree.map(np.asarray, tree))
+            self._remove_later(step)
+            if hosts.current().count == 1:
+                self._save_alone(step, tree)
+                return
+            _write(self._files / f"{step:09d}{SUFFIX}", tree)
+            for old in sorted(self._files.glob(f"*{SUFFIX}"))[:-KEEP]:
+                old.unlink()
 
     def restore_latest(self, like: Any) -> tuple[int, Any] | None:
         """Returns `(step, tree)` of the latest checkpoint that can be read, or None.
@@ -63,8 +67,10 @@ class Checkpointer:
         shapes = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), like)
         for step, path in self._found():
             try:
-                tree = _unsealed(self._read(step, path, _sealed(like)))
-            except Exception as error:  # noqa: BLE001 (whatever it is, the one before may be whole)
+                tree = _unsealed(self._read(step, path, _blank(like)))
+            except Exception as error:  # of a damaged file libraries raise almost anything
+                if isinstance(error, MemoryError) or faults.explained(error):
+                    raise  # the checkpoint may well be whole
                 print(f"checkpoint {step} in {self._directory} cannot be read: {error}")
                 continue
             if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) == shapes:
@@ -95,6 +101,26 @@ class Checkpointer:
         files = list(self._files.glob(f"[0-9]*{SUFFIX}"))
         return sorted(((int(path.stem), path) for path in [*folders, *files]), reverse=True)
 
+    def _save_alone(self, step: int, tree: Any) -> None:
+        try:
+            is_saved = self._open().save(step, tree, overwrite=True)
+        except Exception:
+            self._inner = None  # closing it would only raise the same again
+            self._sweep()
+            raise
+        if not is_saved:
+            raise RuntimeError(f"checkpoint {step} in {self._directory}: Orbax declined to save it")
+
+    def _remove_later(self, step: int) -> None:
+        later = [path for found, path in self._found() if found > step]
+        if later:
+            self.close()  # Orbax remembers what there was, and saves nothing before it
+        for path in later:
+            if path.suffix == SUFFIX:
+                path.unlink()
+            else:
+                shutil.rmtree(path)
+
     def _sweep(self) -> None:
         """Removes the half of a checkpoint, which may well fill the disk that had no more room."""
         for left in self._directory.glob("*.orbax-checkpoint-tmp"):
@@ -124,9 +150,13 @@ class Checkpointer:
 
 def _sealed(tree: Any) -> dict[str, Any]:
     """A tree with its sum: a damaged byte of an array is none that Orbax or safetensors notice."""
-    leaves = jax.tree.leaves(tree)
-    is_held = all(isinstance(leaf, np.ndarray) for leaf in leaves)  # else shapes to restore like
-    return {"tree": tree, "sha256": _sum(leaves) if is_held else np.zeros(32, np.uint8)}
+    return {"tree": tree, "sha256": _sum(jax.tree.leaves(tree))}
+
+
+def _blank(like: Any) -> dict[str, Any]:
+    """What a sealed tree is restored like: arrays of the host, which take no memory themselves."""
+    blank = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), like)
+    return {"tree": blank, "sha256": np.zeros(32, np.uint8)}
 
 
 def _unsealed(found: dict[str, Any]) -> Any:
@@ -172,5 +202,9 @@ def _convert_alone(source: pathlib.Path, target: pathlib.Path) -> None:
     arguments = [sys.executable, "-c", call, str(source.absolute()), str(target)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == -signal.SIGKILL:
+        raise MemoryError(f"{source}: the process that read it was killed, as for lack of memory")
     if done.returncode:
-        raise OSError(done.stderr.strip().splitlines()[-1])
+        words = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        numbers = _ERRNO.findall(done.stderr)
+        raise OSError(int(numbers[-1]), words, str(source)) if numbers else OSError(words)

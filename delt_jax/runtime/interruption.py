@@ -36,7 +36,7 @@ class _Request:
         self.number = 0  # of the signal
         self.held_back = 0  # how many contexts hold it back
         self.is_told = False  # to people, by who caught the error
-        self.deadline: float | None = None  # once there is a place to save; inf while it saves
+        self.deadline: float | None = None  # of a signal; inf while work is being saved
 
     def error(self) -> BaseException:
         if self.number == signal.SIGINT:
@@ -62,6 +62,16 @@ def check() -> None:
     if _request.number:
         _request.deadline = time.monotonic() + GRACE_SECONDS
         raise _request.error()
+
+
+@contextlib.contextmanager
+def unhurried() -> Iterator[None]:
+    """Within it, work is being saved, which may take its time, also where a signal comes then."""
+    _request.deadline = math.inf
+    try:
+        yield
+    finally:
+        _request.deadline = time.monotonic() + GRACE_SECONDS if _request.number else None
 
 
 @contextlib.contextmanager

@@ -25,8 +25,9 @@ class SavePoints:
     @property
     def is_due(self) -> bool:
         """Whether to save now: it is time, or this run or another of its hosts is to end."""
+        is_asked = interruption.is_asked()  # always, for it gives the save its time
         is_late = time.monotonic() - self._last >= self._seconds
-        return is_late or interruption.is_asked() or hosts.current().is_broken
+        return is_asked or is_late or hosts.current().is_broken
 
     def saved(self) -> None:
         """Counts from now on; raises `Interrupted` where the run is to end."""

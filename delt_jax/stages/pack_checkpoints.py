@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from delt_jax.core import packing
 from delt_jax.core.packing import Pack
 from delt_jax.core.synthesis import State
 from delt_jax.errors import InputError
@@ -74,11 +73,11 @@ class PackCheckpoints:
         The folder is that of a pack with the same class batches, or more.
         """
         held = self._held(self._home / f"{folder}.json")
-        (whole,) = packing.make_packs([self._plan.batches[i] for i in held], len(held))
-        zeros = np.zeros((*whole.labels.shape, self._side, self._side, 3), np.float32)
-        empty = State(*(jnp.asarray(zeros) for _ in State._fields))
+        size = max(len(self._plan.batches[index].slots) for index in held)
+        images = jax.ShapeDtypeStruct((len(held), size, self._side, self._side, 3), np.float32)
+        state, cost = dict.fromkeys(State._fields, images), Cost.none(pack.rounds)
         with Checkpointer(self._home / folder) as checkpointer:
-            found = checkpointer.restore_latest(_kept(whole, empty, Cost.none(pack.rounds)))
+            found = checkpointer.restore_latest({"state": state, "cost": dataclasses.asdict(cost)})
         if found is None:
             print(f"synthesize: no checkpoint in {self._home / folder} is whole; begun again")
             return None

@@ -8,7 +8,6 @@ stopped, on as many hosts as there are then, and its batches are always the same
 import dataclasses
 import io
 import pathlib
-import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from jaxtyping import Float, Int, Int64
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.pipeline import UNREADABLE, Batch
 from delt_jax.errors import InputError
-from delt_jax.runtime import hosts
+from delt_jax.runtime import faults, hosts
 from delt_jax.runtime.workdir import WorkDir
 
 FOLDER = "ranking.partial"
@@ -94,7 +93,9 @@ def read_parts(workdir: WorkDir, identity: str) -> list[Part]:
     for path in sorted((workdir.path / FOLDER).glob("*.npz")):
         try:
             part = _read(path, identity)
-        except Exception as error:  # noqa: BLE001 (zipfile and NumPy raise almost anything)
+        except Exception as error:  # zipfile and NumPy raise almost anything
+            if isinstance(error, MemoryError) or faults.explained(error):
+                raise  # the file may well be whole
             print(f"ranking: {path} is damaged ({error}); what it held is done again")
             continue
         if part is None:
@@ -140,8 +141,3 @@ def read_whole(workdir: WorkDir, identity: str, total: int) -> list[Part]:
         lambda parts: not missing(parts, total),
         f"{workdir.path / FOLDER}, {total} batches",
     )
-
-
-def discard(workdir: WorkDir) -> None:
-    """Removes all parts, once ranking.csv holds what they do."""
-    shutil.rmtree(workdir.path / FOLDER, ignore_errors=True)

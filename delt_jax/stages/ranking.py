@@ -73,8 +73,8 @@ def rank(
       channels: (mean, std) that the crops are normalised with.
       batch_size: crops a call of the teacher, on all devices together.
       image_size: S, the side of what the teacher sees; smaller views are framed with zeros.
-      workdir: keeps what is done, until `partial_ranking.discard`; unreadable.csv gets the images
-        that cannot be read.
+      workdir: keeps what is done, in `partial_ranking.FOLDER`, which is the caller's to remove;
+        unreadable.csv gets the images that cannot be read.
       views: crops to choose the best of; None for the one centre crop of each image.
       strict: whether an image that cannot be read is an error.
       workers: processes that decode, as in `delt_jax.data.pipeline.batches`.

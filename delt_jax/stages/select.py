@@ -28,7 +28,7 @@ from delt_jax.runtime import hosts
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import options as table
-from delt_jax.stages import partial_ranking, ranking
+from delt_jax.stages import ranking
 from delt_jax.stages.opening import describe, open_split
 
 
@@ -83,11 +83,10 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
         selection, scores, scored, seconds, workdir.ranking_csv, workdir.selection_csv
     )
     crew = hosts.current()
-    crew.wait("selected")  # all have read what the others scored
+    crew.wait("selected")  # all have read what the others scored, which may go now
     if not crew.is_first:
         return result
     write_ranking(workdir, source, scores, boxes)
-    partial_ranking.discard(workdir)
     write_selection(workdir, source, selection)
     MetricsLog(workdir.metrics_jsonl).write(
         "select",

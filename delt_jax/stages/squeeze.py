@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import pathlib
-import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +43,7 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
       config: an `ml_collections.ConfigDict`; reads `seed`, `data` and
         `teacher.{arch,weights,statistics,squeeze.*}`.
       workdir: writes the teacher, metrics and the names of images that cannot be read; checkpoints
-        lie beside the teacher while it trains.
+        lie beside the teacher, for the caller to remove once it is taken down as done.
 
     Raises:
       InputError: before anything is computed, where the data, the weights or an option is wrong;
@@ -86,8 +85,6 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
         teacher, top1=accuracy.top1, recipe={**teacher.recipe, **measured}
     )
     save_network(teacher, workdir.teacher)
-    for directory in workdir.teacher.glob(".training-*"):
-        shutil.rmtree(directory, ignore_errors=True)
     MetricsLog(workdir.metrics_jsonl).write(
         "squeeze", arch=teacher.arch, top1=accuracy.top1, seconds=round(seconds, 3)
     )

@@ -145,8 +145,10 @@ def train_teacher(
         *moments,
     )
 
+    folder = workdir.teacher / f".training-{identity[:12]}"
+    unreadable = folder / "unreadable.json"  # what `images.problems` was at the last checkpoint
     with (
-        Checkpointer(workdir.teacher / f".training-{identity[:12]}") as checkpoints,
+        Checkpointer(folder) as checkpoints,
         interruption.held_back(),
     ):
         done, seconds_before = 0, 0.0
@@ -156,6 +158,9 @@ def train_teacher(
             # Copies, because the state is donated and the checkpoint's memory is not ours.
             state = data_parallel.replicate(jax.tree.map(jnp.array, tree["state"]), mesh)
             seconds_before = float(tree["seconds"])
+            if unreadable.is_file():
+                found = workdir.read_json(unreadable)
+                images.problems.update({int(index): reason for index, reason in found.items()})
         start, points = time.monotonic(), SavePoints(save_minutes)
         losses = _Losses(plan, done, log, f"teacher {arch}")
         waiting: collections.deque[tuple[int, jax.Array]] = collections.deque()
@@ -173,8 +178,10 @@ def train_teacher(
                 done += int(steps.count)
                 waiting.append((int(steps.count), values))
                 settle(CALLS_AHEAD)
-                if points.is_due:
+                if points.is_due or done == plan.steps:  # the test to come saves nothing
                     settle(0)
+                    if images.problems:
+                        workdir.write_json(unreadable, images.problems)
                     spent = seconds_before + time.monotonic() - start
                     checkpoints.save(done, {"state": state, "seconds": np.asarray(spent)})
                     points.saved()

@@ -16,6 +16,7 @@ from tiny_run import (
     train_source,
 )
 
+from delt_jax import pipeline
 from delt_jax.data.selection import Selection, write_selection
 from delt_jax.models.network import load_network
 from delt_jax.runtime.workdir import WorkDir
@@ -69,6 +70,9 @@ def test_the_ranking_of_select(tmp_path):
                 assert saved["batches"] == 2  # of the four, two were still on the device
             assert not workdir.ranking_csv.exists()
         select.run(config, workdir)
+        (stage,) = (stage for stage in pipeline.STAGES if stage.name == "select")
+        stage.remove_leftovers(workdir)
+        assert not list(workdir.path.glob("*partial*"))
         made.append((workdir.ranking_csv.read_bytes(), workdir.selection_csv.read_bytes()))
     assert made[0] == made[1]
 

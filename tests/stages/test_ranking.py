@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import errno
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +63,11 @@ def rank(teacher, source, workdir, batch_size=4, **options):
     )
 
 
+def discard(workdir):
+    """Removes what the pipeline removes."""
+    shutil.rmtree(workdir.path / partial_ranking.FOLDER)
+
+
 def stop_after(monkeypatch, count, reason=KeyboardInterrupt):
     """Lets a ranking take down the scores of `count` batches, then stops it."""
     append, done = Part.append, []
@@ -96,7 +103,7 @@ def test_batch_sizes_that_suit_neither_devices_nor_images(teacher, source, workd
 
 def test_workers_change_no_bit(teacher, source, workdir):
     alone = rank(teacher, source, workdir).scores
-    partial_ranking.discard(workdir)
+    discard(workdir)
     np.testing.assert_array_equal(rank(teacher, source, workdir, workers=2).scores, alone)
 
 
@@ -128,7 +135,7 @@ def test_goes_on_from_the_border_of_a_batch(teacher, source, workdir, monkeypatc
     # What is done stays until ranking.csv is written, and then costs nothing.
     np.testing.assert_array_equal(rank(teacher, source, workdir).scores, expected)
     assert len(seen) == 1
-    partial_ranking.discard(workdir)
+    discard(workdir)
     assert list(workdir.path.glob("*ranking*")) == []
 
 
@@ -182,6 +189,24 @@ def test_a_damaged_partial_ranking_is_made_anew(teacher, source, workdir, capsys
     assert "00000000.npz is damaged" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "", "x"), PermissionError(errno.EACCES, "", "x"), MemoryError()]
+)
+def test_a_fault_of_the_machine_is_no_damage_of_a_partial_ranking(
+    teacher, source, workdir, monkeypatch, error
+):
+    rank(teacher, source, workdir)
+    (partial,) = (workdir.path / partial_ranking.FOLDER).iterdir()
+
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", fail)
+    with pytest.raises(type(error)):
+        rank(teacher, source, workdir)
+    assert partial.exists()
+
+
 def test_unreadable_images_have_no_score_and_are_named(
     teacher, source, workdir, tmp_path, monkeypatch, caplog
 ):
@@ -223,7 +248,7 @@ def test_the_best_view_counts(teacher, source, workdir, side):
 
 
 SCRIPT = """
-import os, pathlib, signal, sys
+import os, pathlib, shutil, signal, sys
 from delt_jax.data.image_folder import open_image_folder
 from delt_jax.data.selection import write_ranking
 from delt_jax.models.network import load_network
@@ -252,7 +277,7 @@ if __name__ == "__main__":
         save_minutes=0,
     )
     write_ranking(workdir, source, found.scores)
-    partial_ranking.discard(workdir)
+    shutil.rmtree(workdir.path / partial_ranking.FOLDER)
 """
 
 

@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 from tiny_run import CLASSES, SIZE, make_config, save_teacher, train_source
 
+from delt_jax import pipeline
 from delt_jax.data.pipeline import measure_statistics
 from delt_jax.errors import InputError
 from delt_jax.models import pretrained
@@ -80,7 +81,45 @@ def test_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     rows = [row for row in read_metrics(workdir.metrics_jsonl) if "epoch" in row]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert resumed.teacher.recipe["seconds"] > 0
-    assert not list(workdir.teacher.glob(".training-*"))
+    (stage,) = (stage for stage in pipeline.STAGES if stage.name == "squeeze")
+    stage.remove_leftovers(workdir)
+    assert sorted(path.name for path in workdir.teacher.iterdir()) == [
+        "card.json",
+        "weights.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("hold_bytes", [0, 1 << 20])
+def test_training_that_has_ended_is_not_lost_with_the_test(tmp_path, monkeypatch, hold_bytes):
+    monkeypatch.setattr(CroppedImages.__init__, "__defaults__", (hold_bytes,))
+    config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
+    measure = squeeze.measure_teacher
+
+    def die(teacher, test):
+        raise KilledError(teacher)
+
+    monkeypatch.setattr(squeeze, "measure_teacher", die)
+    # As an image that cannot be read: known by the end of the training, and of no other time.
+    read = CroppedImages.batches
+    problems = {3: "truncated"}
+
+    def met(self, indices, batch_size):
+        if indices is not None:  # in training
+            self.problems.update(problems)
+        return read(self, indices, batch_size)
+
+    monkeypatch.setattr(CroppedImages, "batches", met)
+    with pytest.raises(KilledError) as killed:
+        squeeze.run(config, workdir)
+    trained = killed.value.args[0]
+    monkeypatch.setattr(squeeze, "measure_teacher", measure)
+    monkeypatch.setattr(CroppedImages, "batches", read)
+    epochs = read_metrics(workdir.metrics_jsonl)
+    resumed = squeeze.run(config, workdir).teacher
+    assert_same_weights(resumed, trained)
+    assert [r for r in read_metrics(workdir.metrics_jsonl) if "epoch" in r] == epochs
+    assert resumed.recipe["train_images"] == trained.recipe["train_images"]
+    assert workdir.unreadable_csv.exists() == (hold_bytes == 0)
 
 
 def test_another_recipe_does_not_take_up_the_checkpoint(tmp_path):
