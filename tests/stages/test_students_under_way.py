@@ -1,5 +1,7 @@
 """Students in training: when their checkpoints are written."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,15 +24,19 @@ def saved_at(monkeypatch):
     return steps
 
 
+def weights(value) -> Any:
+    """What stands for the state of a student."""
+    return {"weights": jnp.full(2, value)}
+
+
 def test_a_checkpoint_is_not_written_again_while_no_step_is_done(tmp_path, saved_at):
     """During a test, which has many places to save; also in the run that goes on with it."""
 
     def under_way():
-        state = {"weights": jnp.zeros(2)}
-        return UnderWay(state, np.array([4, 2]), 1, 3, tmp_path / "students", save_minutes=0)
+        return UnderWay(weights(0), np.array([4, 2]), 1, 3, tmp_path / "students", save_minutes=0)
 
     with under_way() as way:
-        way.step({"weights": jnp.ones(2)}, jnp.zeros((1, 1)), 1)
+        way.step(weights(1), jnp.zeros((1, 1)), 1)
         way.pause()
         with interrupted_at(1):
             way.pause()
@@ -40,5 +46,5 @@ def test_a_checkpoint_is_not_written_again_while_no_step_is_done(tmp_path, saved
         with interrupted_at(1):
             way.pause()
         assert saved_at == [1]
-        way.step({"weights": jnp.ones(2)}, jnp.zeros((1, 1)), 1)
+        way.step(weights(1), jnp.zeros((1, 1)), 1)
     assert saved_at == [1, 2]
