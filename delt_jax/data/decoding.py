@@ -1,6 +1,5 @@
 """Bytes to pixels: one way to decode an image file, whatever source it came from."""
 
-import contextlib
 import io
 import os
 import pathlib
@@ -11,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from delt_jax.errors import InputError
+from delt_jax.runtime import faults
 
 
 def decode(data: bytes | os.PathLike[str], name: str) -> UInt8[np.ndarray, "h w 3"]:
@@ -28,11 +28,13 @@ def decode(data: bytes | os.PathLike[str], name: str) -> UInt8[np.ndarray, "h w 
     Raises:
       InputError: where it is absent, truncated, no image, larger than Pillow takes for sane
         (179 million pixels), or of floats, whose range nothing tells.
+      OSError, MemoryError: where the machine has failed and not the file; see `faults.pass_on`.
     """
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            return np.array(_to_rgb(_upright(image)))
+            return np.array(_to_rgb(_upright(image, name)))
     except Exception as error:  # Pillow's decoders raise almost anything on broken bytes
+        faults.pass_on(error, name)
         found = "not there" if isinstance(error, FileNotFoundError) else _first_line(error)
         shown = name if name.isprintable() else repr(name)
         raise InputError(
@@ -40,13 +42,21 @@ def decode(data: bytes | os.PathLike[str], name: str) -> UInt8[np.ndarray, "h w 
         ) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+# What Pillow raises on broken EXIF.
+_BROKEN = (
+    *(OSError, SyntaxError, struct.error, ValueError, TypeError, LookupError),
+    *(ArithmeticError, AttributeError),
+)
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
     # Broken EXIF, of which ImageNet has some, does not make the pixels worse. Should the pixels be
     # broken too, they raise again where they are converted.
-    broken = (OSError, SyntaxError, struct.error, ValueError, TypeError, LookupError)
-    with contextlib.suppress(*broken, ArithmeticError, AttributeError):
+    try:
         return ImageOps.exif_transpose(image)
-    return image
+    except _BROKEN as error:
+        faults.pass_on(error, name)
+        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

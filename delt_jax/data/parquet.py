@@ -16,6 +16,7 @@ from jaxtyping import Int64, UInt8
 from delt_jax.data.decoding import decode
 from delt_jax.data.image_source import distinct, numbered_names
 from delt_jax.errors import InputError
+from delt_jax.runtime import faults
 
 # What the two splits may be called, the first that is there and has labels wins.
 SPLITS = {"train": ("train",), "test": ("test", "validation", "val", "valid")}
@@ -71,6 +72,7 @@ class ParquetSource:
             image = self._row_group(group)[int(index - self._starts[group])].as_py()
         except (pa.ArrowException, OSError, ValueError) as error:
             file = self._files[self._places[group][0]]
+            faults.pass_on(error, str(file))
             reason = _first_line(error)
             raise InputError(f"image {name} in {file}: cannot be read ({reason})") from error
         data = image.get("bytes") if isinstance(image, dict) else image
@@ -218,6 +220,8 @@ def _open(file: pathlib.Path) -> pq.ParquetFile:
 
 
 def _damaged(file: pathlib.Path, error: Exception) -> InputError:
+    """What to raise of a file; another error where the machine has failed and not the file."""
+    faults.pass_on(error, str(file))
     return InputError(f"{file}: cannot be read as Parquet ({_first_line(error)})")
 
 

@@ -14,6 +14,7 @@ from delt_jax.runtime.interruption import GOES_ON
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, a limit of the process
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LOST = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO)
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # TensorStore, below Orbax, raises ValueError with the number and the path in its text.
 _NUMBER = re.compile(r"os_error_code='(\d+)'")
 _PATH = re.compile(r"\"(/[^\"]+)\"")
@@ -50,6 +51,20 @@ def is_out_of_device_memory(error: BaseException) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and any(
         words in str(error) for words in ("RESOURCE_EXHAUSTED", "ut of memory")
     )
+
+
+def pass_on(error: BaseException, name: str) -> None:
+    """Raises an error again that says nothing of the file it came from, and lets it tell that file.
+
+    The machine has failed: its disk does not answer, memory or open files are used up. A file that
+    is broken or not there is another matter.
+    """
+    if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, OSError) and error.errno in (*_LOST, *_SCARCE):
+        if error.filename is None:  # as from reading what is open already
+            error.filename = name
+        raise error
 
 
 def is_disk_full(error: BaseException) -> bool:

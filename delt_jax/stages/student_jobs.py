@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from delt_jax.stages.opening import open_test
 from delt_jax.stages.protocol import Protocol
 from delt_jax.stages.seeds_at_once import seeds_at_once
 from delt_jax.stages.student import LabelledImages, StudentTrainer, Trained, as_json
+from delt_jax.stages.student_groups import StudentGroups, group_name
 from delt_jax.stages.training_sets import TrainingSet, open_sets
 
 SCHEMA_VERSION = 1
@@ -50,10 +51,15 @@ class Job:
     scope: Scope | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Of its student among those of a folder."""
+        kind = f"-{self.kind}" if self.kind else ""
+        return f"{self.set}-{self.student}-{self.seed}{kind}"
+
     def path(self, folder: pathlib.Path) -> pathlib.Path:
         """Where its result is."""
-        kind = f"-{self.kind}" if self.kind else ""
-        return folder / f"{self.set}-{self.student}-{self.seed}{kind}.json"
+        return folder / f"{self.name}.json"
 
     def describe(self) -> dict[str, Any]:
         """What tells it from others, for records and metrics."""
@@ -71,20 +77,21 @@ def read_run(kind: type[Run], record: Mapping[str, Any]) -> Run:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Pending:
-    """A student without a result: what it learns from, and the hash of all that decides it."""
+class _Student:
+    """What a student learns from, the hash of all that decides it, whether it has its result."""
 
     job: Job
     set: TrainingSet
     stored: LabelFiles | None
     identity: str
+    is_done: bool
 
 
 class StudentJobs:
     """Trains and tests the students of jobs; their records lie in one folder.
 
     Written are `<set>-<student>-<seed>[-<kind>].json` in the folder, beside it the metrics, and
-    while students train their checkpoints, in hidden folders there.
+    while students train their checkpoints; see `delt_jax.stages.student_groups`.
 
     Attributes:
       sets: each set's images as a function of the student's seed.
@@ -127,6 +134,7 @@ class StudentJobs:
         self.sets, self.test, self._teacher = sets, test, teacher
         self._data, self._at_once, self._save_minutes = data, at_once, save_minutes
         self._teacher_hash = workdir.read_json(workdir.teacher / "card.json")["sha256"]
+        self._groups = StudentGroups(folder, workdir)
         self._log = MetricsLog(workdir.metrics_jsonl)
         # Seeds that follow one another and learn the same images share them on the device, too.
         self._within = functools.lru_cache(maxsize=1)(_within)
@@ -171,7 +179,8 @@ class StudentJobs:
         """Trains those without a result; students that differ by the seed may train together.
 
         Hosts share the jobs: each trains students of its own, which follow one another in `jobs`,
-        on all of its devices, so none waits for the others before the end.
+        on all of its devices, so none waits for the others before the end. Students that were
+        begun together go to one host.
 
         Args:
           jobs: of this run.
@@ -184,33 +193,39 @@ class StudentJobs:
           InputError: where a student diverges.
         """
         crew = hosts.current()
-        own = crew.dealt(jobs)
+        begun = self._groups.begun({job.name for job in jobs})
+        begun = crew.agree(f"{self._stage} groups", begun)
+        own = [job for unit in crew.dealt(_units(jobs, begun.values())) for job in unit]
         epochs = sum(job.protocol.epochs for job in own)
-        groups: dict[Any, list[Job]] = {}
+        alike: dict[Any, list[Job]] = {}
         for job in own:
-            groups.setdefault((job.student, job.protocol, job.set, job.scope), []).append(job)
+            alike.setdefault((job.student, job.protocol, job.set, job.scope), []).append(job)
+        in_groups = set(itertools.chain(*begun.values()))
         trainer = None
         with Progress(epochs, self._stage, "epochs") as bar:
-            for (student, protocol, *_), group in groups.items():
-                pending = [one for one in (self._pending(job, stored) for job in group) if one]
-                bar.advance(protocol.epochs * (len(group) - len(pending)))
-                if not pending:
+            for (student, protocol, *_), some in alike.items():
+                described = (self._describe(job, stored) for job in some)
+                students = [
+                    one for one in described if not one.is_done or one.job.name in in_groups
+                ]
+                waiting = sum(not one.is_done for one in students)
+                bar.advance(protocol.epochs * (len(some) - waiting))
+                if not waiting:
                     continue
                 if trainer is None or (trainer.student, trainer.protocol) != (student, protocol):
-                    size = pending[0].set.images.shape[1]
+                    size = students[0].set.images.shape[1]
                     trainer = StudentTrainer(student, self._teacher, protocol, size)
-                count = self._seeds_at_once(trainer, pending)
-                for place in range(0, len(pending), count):
+                for group in self._grouped(trainer, students, begun):
                     with interruption.held_back():  # until what is trained is written
-                        self._train(trainer, pending[place : place + count], bar)
+                        self._train(trainer, group, bar)
                     crew.check()
         crew.wait(f"{self._stage} students")
         if crew.is_first:  # a kill may have come between a student's file and the end of these
-            self._discard_checkpoints(jobs)
+            self._groups.discard({job.name for job in jobs})
         return [self._workdir.read_json(job.path(self._folder)) for job in jobs]
 
-    def _pending(self, job: Job, stored: LabelFiles | None) -> _Pending | None:
-        """What a job needs to be done; None where its file is there, made from the same inputs."""
+    def _describe(self, job: Job, stored: LabelFiles | None) -> _Student:
+        """A job's student; it is done where its file is there, made from the same inputs."""
         chosen, test_labels = self.sets[job.set](job.seed), self.test.labels
         decisive = {
             "schema_version": SCHEMA_VERSION,
@@ -229,69 +244,91 @@ class StudentJobs:
             decisive["argmax"] = job.scope.argmax
         identity = fingerprint(decisive, chosen.images, chosen.labels, test_labels)
         path = job.path(self._folder)
-        if path.exists() and self._workdir.read_json(path).get("fingerprint") == identity:
-            return None
-        return _Pending(job, chosen, labels, identity)
+        is_done = path.exists() and self._workdir.read_json(path).get("fingerprint") == identity
+        return _Student(job, chosen, labels, identity, is_done)
 
-    def _seeds_at_once(self, trainer: StudentTrainer, pending: list[_Pending]) -> int:
-        images = pending[0].set.images
+    def _grouped(
+        self, trainer: StudentTrainer, students: list[_Student], begun: Mapping[str, list[str]]
+    ) -> list[list[_Student]]:
+        """Those that train together: as they have begun, if they still fit; then the others."""
+        left, found = {one.job.name: one for one in students}, []
+        for name, members in begun.items():
+            group = [left[member] for member in members if member in left]
+            if all(one.is_done for one in group) or name != _name(group):
+                continue
+            if self._seeds_at_once(trainer, group) == len(group):
+                found.append(group)
+                left = {other: one for other, one in left.items() if other not in members}
+        pending = [one for one in left.values() if not one.is_done]
+        count = self._seeds_at_once(trainer, pending) if pending else 1
+        return found + [pending[place : place + count] for place in range(0, len(pending), count)]
+
+    def _seeds_at_once(self, trainer: StudentTrainer, students: list[_Student]) -> int:
+        images = students[0].set.images
         return seeds_at_once(
             self._at_once,
-            len(pending),
+            len(students),
             trainer.module,
             images.shape[1],
             trainer.protocol,
             images.nbytes,
         )
 
-    def _train(self, trainer: StudentTrainer, pending: list[_Pending], bar: Progress) -> None:
-        """Trains students of one set together, tests them and writes their files."""
-        jobs = [one.job for one in pending]
-        stems = [job.path(self._folder).stem for job in jobs]
-        together = fingerprint({"students": [one.identity for one in pending]})
+    def _train(self, trainer: StudentTrainer, group: list[_Student], bar: Progress) -> None:
+        """Trains students of one set together, tests them and writes the files that are missing."""
+        names = [one.job.name for one in group]
         trained = trainer.train_together(
-            [LabelledImages(one.set.images, one.set.labels) for one in pending],
-            [job.seed for job in jobs],
+            [LabelledImages(one.set.images, one.set.labels) for one in group],
+            [one.job.seed for one in group],
             self.test,
-            self._folder / f".{stems[0]}.{together[:12]}",
-            self._reporter(jobs, bar),
-            jobs[0].scope,
-            pending[0].stored,
+            self._groups.begin(names, [one.identity for one in group]),
+            self._reporter(group, bar),
+            group[0].job.scope,
+            group[0].stored,
             self._save_minutes,
         )
-        for one, student in zip(pending, trained, strict=True):
-            record = _as_record(student, one.job, len(one.set.images))
-            record |= {"class_names": self.test.class_names, "fingerprint": one.identity}
-            self._workdir.write_json(one.job.path(self._folder), record)
-        self._discard_checkpoints(jobs)
+        for one, student in zip(group, trained, strict=True):
+            if not one.is_done:
+                record = _as_record(student, one.job, len(one.set.images))
+                record |= {"class_names": self.test.class_names, "fingerprint": one.identity}
+                self._workdir.write_json(one.job.path(self._folder), record)
+        self._groups.discard(names)
 
-    def _discard_checkpoints(self, jobs: Sequence[Job]) -> None:
-        """Removes those of students that have their files."""
-        for job in jobs:
-            for checkpoints in self._folder.glob(f".{job.path(self._folder).stem}.*"):
-                shutil.rmtree(checkpoints, ignore_errors=True)
-
-    def _reporter(self, jobs: list[Job], bar: Progress) -> Callable[[int, Any, Any], None]:
+    def _reporter(self, group: list[_Student], bar: Progress) -> Callable[[int, Any, Any], None]:
         """What is said after each epoch; epochs from before an interruption count as done."""
-        done = 0
+        done, waiting = 0, sum(not one.is_done for one in group)
 
         def report(epoch: int, losses: Any, top1: Any) -> None:
             nonlocal done
             values = {}
-            if jobs[0].protocol.is_tested(epoch):
+            if group[0].job.protocol.is_tested(epoch):
                 values = {"top1": float(np.mean(top1))}
-                for job, loss, accuracy in zip(jobs, losses, top1, strict=True):
-                    self._log.write(
-                        self._stage,
-                        **job.describe(),
-                        epoch=epoch + 1,
-                        loss=float(loss),
-                        top1=float(accuracy),
-                    )
-            bar.advance((epoch + 1 - done) * len(jobs), **values)
+                for one, loss, accuracy in zip(group, losses, top1, strict=True):
+                    if not one.is_done:
+                        self._log.write(
+                            self._stage,
+                            **one.job.describe(),
+                            epoch=epoch + 1,
+                            loss=float(loss),
+                            top1=float(accuracy),
+                        )
+            bar.advance((epoch + 1 - done) * waiting, **values)
             done = epoch + 1
 
         return report
+
+
+def _units(jobs: Sequence[Job], groups: Iterable[Sequence[str]]) -> list[list[Job]]:
+    """Jobs as hosts share them: those of a group that was begun are one, any other is by itself."""
+    group_of = {name: number for number, names in enumerate(groups) for name in names}
+    units: dict[Any, list[Job]] = {}
+    for job in jobs:
+        units.setdefault(group_of.get(job.name, job.name), []).append(job)
+    return list(units.values())
+
+
+def _name(group: list[_Student]) -> str:
+    return group_name([one.job.name for one in group], [one.identity for one in group])
 
 
 def _within(images: TrainingSet, scope: Scope) -> TrainingSet:

@@ -66,6 +66,7 @@ class UnderWay:
         save_minutes: float,
     ):
         self.state, self.done = state, 0
+        self._saved_at = 0  # steps that were done then
         self.curves = Curve(*(np.full((students, epochs), np.nan) for _ in range(3)))
         self._sizes, self._losses = sizes, np.full((len(sizes), students), np.nan)
         self._waiting: list[tuple[int, Array]] = []  # steps and their losses, on the device
@@ -97,6 +98,7 @@ class UnderWay:
         if restored is None:
             return
         self.done, tree = restored
+        self._saved_at = self.done
         self.state = placed(jax.tree.map(jnp.array, tree["state"]))
         self.curves = Curve(**{name: np.array(values) for name, values in tree["curve"].items()})
         self._losses, self._before = np.array(tree["losses"]), float(tree["seconds"])
@@ -108,10 +110,16 @@ class UnderWay:
         self.pause()
 
     def pause(self) -> None:
-        """A place to save, and to end where the run is to end."""
+        """A place to save, and to end where the run is to end.
+
+        What is saved is not saved again, as during a test: a checkpoint gives way to another of the
+        same step before that one is whole.
+        """
         if self._points.is_due:
-            self._settle()
-            self._checkpoints.save(self.done, self._kept())
+            if self.done != self._saved_at:
+                self._settle()
+                self._checkpoints.save(self.done, self._kept())
+                self._saved_at = self.done
             self._points.saved()
 
     def mean_losses(self) -> Float[np.ndarray, " seeds"]:

@@ -1,5 +1,6 @@
 """Files that no camera should have written, and some that every camera does."""
 
+import errno
 import io
 import struct
 
@@ -85,6 +86,25 @@ def test_broken_bytes_are_named_in_one_line(data, message):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"gone\.png: cannot be read \(not there\)"):
         decode(tmp_path / "gone.png", str(tmp_path / "gone.png"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), *(OSError(n, "") for n in (errno.EIO, errno.ESTALE, errno.EMFILE))],
+    ids=["memory", "disk", "network", "open files"],
+)
+@pytest.mark.parametrize("where", ["opening", "turning upright"])
+def test_what_the_machine_fails_to_deliver_is_no_broken_image(monkeypatch, error, where):
+    def fail(image):
+        raise error
+
+    data = encoded(Image.fromarray(RGB))
+    module, function = (Image, "open") if where == "opening" else (ImageOps, "exif_transpose")
+    monkeypatch.setattr(module, function, fail)
+    with pytest.raises(type(error)) as caught:
+        decode(data, "x.png")
+    assert caught.value is error
+    assert getattr(error, "filename", "x.png") == "x.png"
 
 
 def test_image_names():

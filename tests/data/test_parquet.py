@@ -1,5 +1,6 @@
 """Parquet folders as the Hugging Face Hub has them, written here with pyarrow."""
 
+import errno
 import io
 import json
 import pickle
@@ -205,6 +206,23 @@ def test_damage_inside_a_file_is_an_image_that_cannot_be_read(folder):
     file.write_bytes(damaged)
     with pytest.raises(InputError, match=r"image cat/test_00000\.png in \S+: cannot be read"):
         source[0]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, ""), pa.ArrowMemoryError("malloc")])
+def test_what_the_machine_fails_to_deliver_is_no_broken_file(folder, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    source = open_source("own", str(folder), "test")
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "read_row_group", fail)
+        with pytest.raises(type(error)):
+            source[0]
+    monkeypatch.setattr(pq, "ParquetFile", fail)
+    with pytest.raises(type(error)):
+        open_source("own", str(folder), "test")
+    if isinstance(error, OSError):
+        assert error.filename == str(folder / "data" / "test-00000-of-00001.parquet")
 
 
 def test_a_table_beside_an_image_folder_is_not_the_source(tmp_path):

@@ -1,5 +1,7 @@
 """Batches: order, raggedness, workers, unreadable images, views; the centre crop."""
 
+import errno
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +11,8 @@ from delt_jax.data.arrays import ArraySource
 from delt_jax.data.image_folder import open_image_folder
 from delt_jax.data.patches import RandomCrops
 from delt_jax.data.pipeline import batches, centre_crop, load, measure_statistics, resize_side
-from delt_jax.errors import InputError
+from delt_jax.errors import InputError, Interrupted
+from delt_jax.runtime import faults
 
 
 @pytest.fixture
@@ -96,6 +99,23 @@ def test_unreadable_images_are_errors_where_strict(broken_source, workers):
     assert next(iterator).labels.tolist() == [0, 0]
     with pytest.raises(InputError, match=r"a/2\.png: cannot be read"):
         next(iterator)
+
+
+class Undelivered(ArraySource):
+    """Images on a disk that does not answer."""
+
+    def __getitem__(self, index):
+        raise OSError(errno.EIO, "", "/data/1.png")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_the_disk_does_not_deliver_is_not_left_out(source, workers):
+    undelivered = Undelivered(source._images, source.labels, source.class_names)
+    with pytest.raises(OSError) as caught:
+        next(batches(undelivered, None, 2, 8, strict=False, workers=workers))
+    fault = faults.explained(caught.value)
+    assert isinstance(fault, Interrupted)
+    assert str(fault).startswith("/data/1.png: Input/output error; see to the disk")
 
 
 def test_views(broken_source):

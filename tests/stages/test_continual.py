@@ -149,6 +149,7 @@ def test_hosts_share_the_steps(prepared, seen, monkeypatch):
     crew = hosts.Hosts()
     crew.index, crew.count = 1, 2
     monkeypatch.setattr(crew, "wait", waits.append)
+    monkeypatch.setattr(crew, "agree", lambda name, value: value)
     monkeypatch.setattr(hosts, "_current", crew)
     continual.run(config, workdir)
     assert [(seed, len(images)) for images, seed, *_ in seen] == [(2, 2), (2, 4), (2, 6)]
