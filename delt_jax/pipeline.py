@@ -117,7 +117,7 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None)
       InputError: for an unknown stage, or whatever is wrong with the config.
     """
     stages = _chosen(config, stages)
-    spec, plan = preflight.check(config)
+    spec, plan = preflight.check(config, stages, workdir)
     if "select" in stages and not os.path.exists(workdir.selection_csv):  # noqa: PTH110 (never raises)
         preflight.check_images(config, spec)
     return _announcement(config, workdir, stages, spec, plan)
@@ -144,7 +144,7 @@ def estimate(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None)
       InputError: as `announce`.
     """
     stages = _chosen(config, stages)
-    spec, plan = preflight.check(config)
+    spec, plan = preflight.check(config, stages, workdir)
     announced = _announcement(config, workdir, stages, spec, plan)
     return f"{announced}\n\n{dry_run.report(config, spec, plan, stages)}"
 
