@@ -243,7 +243,7 @@ def statistics(
         mean, std = known[choice]
     else:
         mean, std = choice if len(choice) == 2 else ((), ())
-    return _moments(choice, mean, std)
+    return moments(choice, mean, std)
 
 
 def _parse_statistics(text: str) -> tuple[list[float], ...]:
@@ -258,11 +258,15 @@ def _parse_statistics(text: str) -> tuple[list[float], ...]:
 def check_numbers(text: str) -> None:
     """Raises `InputError` where a text with "/" is no mean/std that `statistics` takes."""
     pair = _parse_statistics(text)
-    _moments(text, *(pair if len(pair) == 2 else ((), ())))
+    moments(text, *(pair if len(pair) == 2 else ((), ())))
 
 
-def _moments(choice: object, mean: Any, std: Any) -> tuple[Channels, Channels]:
-    """Two times three numbers, which may come from a file."""
+def moments(choice: object, mean: Any, std: Any) -> tuple[Channels, Channels]:
+    """Two times three numbers, which may come from a file.
+
+    Raises:
+      InputError: where they are something else; it says `choice`.
+    """
     means, deviations = _three(mean), _three(std)
     if means is None or deviations is None:
         raise InputError(
