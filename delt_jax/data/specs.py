@@ -16,6 +16,8 @@ Channels = tuple[float, float, float]  # one number per channel, red green blue,
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 
+_LEAST_STD = 1e-6  # far below any image's; pixels are divided by it in float32
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
@@ -272,9 +274,10 @@ def moments(choice: object, mean: Any, std: Any) -> tuple[Channels, Channels]:
         raise InputError(
             f"statistics {choice!r}: expected (mean, std) of three finite numbers each"
         )
-    if min(deviations) <= 0:
+    if min(deviations) < _LEAST_STD:
         raise InputError(
-            f"statistics {choice!r}: a standard deviation of {min(deviations)}; expected > 0"
+            f"statistics {choice!r}: a standard deviation of {min(deviations)}; expected at least "
+            f"{_LEAST_STD:g}"
         )
     return means, deviations
 

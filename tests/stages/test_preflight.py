@@ -83,7 +83,7 @@ def test_a_good_config_gives_its_spec_and_plan(config):
             -1,
             r"evaluate\.real_images: got -1, expected a whole number from 0",
         ),
-        ("evaluate.temperature", 0.0, r"evaluate\.temperature: got 0\.0, .* a number above 0"),
+        ("evaluate.temperature", 0.0, r"evaluate\.temperature: got 0\.0, .* number from 1e-06"),
         ("continual.steps", 2, r"continual\.steps: got 2, expected .* divides the 3 classes"),
         ("continual.steps", -1, r"continual\.steps: got -1, expected a whole number from 0"),
         ("distilled.format", "jpeg", "expected one of png, jpg"),
