@@ -118,8 +118,7 @@ def announce(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None)
     Raises:
       InputError: for an unknown stage, or whatever is wrong with the config.
     """
-    spec, plan = preflight.check(config)
-    stages = _chosen(config, stages)
+    spec, plan, stages = _checked(config, workdir, stages)
     if "select" in stages and not os.path.exists(workdir.selection_csv):  # noqa: PTH110 (never raises)
         preflight.check_images(config, spec)
     return _announcement(config, workdir, stages, spec, plan)
@@ -145,8 +144,7 @@ def estimate(config: Any, workdir: WorkDir, stages: Sequence[str] | None = None)
     Raises:
       InputError: as `announce`.
     """
-    spec, plan = preflight.check(config)
-    stages = _chosen(config, stages)
+    spec, plan, stages = _checked(config, workdir, stages)
     announced = _announcement(config, workdir, stages, spec, plan)
     return f"{announced}\n\n{dry_run.report(config, spec, plan, stages)}"
 
@@ -260,6 +258,15 @@ def _check_shared(workdir: WorkDir, crew: hosts.Hosts) -> None:
         mark.unlink(missing_ok=True)
 
 
+def _checked(
+    config: Any, workdir: WorkDir, stages: Sequence[str] | None
+) -> tuple[DatasetSpec, Plan, Sequence[str]]:
+    """What `preflight.check` returns, and the stages that were chosen."""
+    preflight.check_options(config)  # first: they choose stages, too
+    chosen = _chosen(config, stages)
+    return *preflight.check(config, chosen, workdir), chosen
+
+
 def _chosen(config: Any, stages: Sequence[str] | None) -> Sequence[str]:
     """The stages that were named, checked; else all but those to opt into."""
     if stages is None:
@@ -269,6 +276,8 @@ def _chosen(config: Any, stages: Sequence[str] | None) -> Sequence[str]:
             for stage in STAGES
             if not stage.opt_in or (stage.wanted_by and flat[stage.wanted_by] > 0)
         ]
+    if not stages:
+        raise InputError(f"stages: got none, expected some of {', '.join(NAMES)}")
     unknown = [name for name in stages if name not in NAMES]
     if unknown:
         raise InputError(

@@ -21,7 +21,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 # DELT_FUZZ_EXAMPLES=10000 draws as many examples for each property, new ones every time; by default
-# a few, the same every time. The deadline is there for what hangs.
+# a few, the same every time. The deadline fails what was slow; tests/fuzzing/mutations.py ends what
+# hangs.
 _examples = os.environ.get("DELT_FUZZ_EXAMPLES")
 hypothesis.settings.register_profile(
     "delt_jax",

@@ -258,6 +258,8 @@ def test_a_device_without_memory_names_the_stage_and_what_to_lower(tmp_path, ran
 def test_an_unknown_stage_is_refused(tmp_path, ran):
     with pytest.raises(InputError, match="stages: got 'selct', expected some of squeeze, select"):
         run(WorkDir(tmp_path), make_config(), ("selct",))
+    with pytest.raises(InputError, match="stages: got none, expected some of squeeze, select"):
+        run(WorkDir(tmp_path), make_config(), ())
 
 
 def test_a_stage_that_is_opted_into_runs_unasked_only_then(tmp_path, ran, monkeypatch):

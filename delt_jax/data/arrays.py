@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 
-from delt_jax.data.image_source import distinct, numbered_names
+from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
 from delt_jax.errors import InputError
 
 DIGITS_TEST_IMAGES = 297  # leaves 1,500 to train on
@@ -71,8 +71,8 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{path}: cannot be read as an .npz archive ({reason})") from error
     if class_names is None:
-        train_labels = _class_labels(train_labels, f"{path}: y_train")
-        class_names = tuple(map(str, range(int(train_labels.max()) + 1)))
+        what = f"{path}: y_train"
+        class_names = numbered_classes(_class_labels(train_labels, what), what)
     return make_source(images, labels, class_names, keys, f"{path}: ")
 
 
@@ -102,7 +102,7 @@ def make_source(
             f"{where}{keys[0]} holds {len(images)} images but {keys[1]} {len(labels)} labels"
         )
     if class_names is None:
-        class_names = tuple(map(str, range(int(labels.max()) + 1)))
+        class_names = numbered_classes(labels, where + keys[1])
     if labels.max() >= len(class_names):
         index = int(labels.argmax())
         raise InputError(
@@ -185,7 +185,8 @@ def _class_labels(labels: np.ndarray, what: str) -> Int64[np.ndarray, " n"]:
         raise InputError(
             f"{what} has shape {labels.shape} and dtype {labels.dtype}; expected integers [n]"
         )
-    if labels.min() < 0:
-        index = int(labels.argmin())
+    numbers = labels.astype(np.int64)  # negative too where an unsigned one is too large
+    if numbers.min() < 0:
+        index = int(numbers.argmin())
         raise InputError(f"{what}[{index}] is {labels[index]}; expected a label from 0")
-    return labels.astype(np.int64)
+    return numbers

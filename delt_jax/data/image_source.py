@@ -9,6 +9,8 @@ from jaxtyping import Int64, UInt8
 
 from delt_jax.errors import InputError
 
+_MOST_CLASSES = 1_000_000  # ImageNet-21K has 21,841
+
 
 class ImageSource(Protocol):
     """One split of a data set, read at random.
@@ -53,6 +55,24 @@ def numbered_names(
         f"{folders[label]}/{prefix}{number:0{width}d}.png"
         for number, label in enumerate(labels.tolist(), first)
     )
+
+
+def numbered_classes(labels: Int64[np.ndarray, " n"], what: str) -> tuple[str, ...]:
+    """Names classes that have none by their numbers, up to the largest label.
+
+    Args:
+      labels: from 0.
+      what: they are, for errors.
+
+    Raises:
+      InputError: for a number that no data set has classes for, but a damaged file may hold.
+    """
+    largest = int(labels.max())
+    if largest >= _MOST_CLASSES:
+        raise InputError(
+            f"{what}: label {largest}; expected labels from 0 to {_MOST_CLASSES - 1:,}"
+        )
+    return tuple(map(str, range(largest + 1)))
 
 
 def distinct(class_names: Iterable[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64, UInt8
 
 from delt_jax.data.decoding import decode
-from delt_jax.data.image_source import distinct, numbered_names
+from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
 from delt_jax.errors import InputError
 from delt_jax.runtime import faults
 
@@ -177,10 +177,11 @@ def open_parquet(
         raise InputError(f"{files[choices[0]][0]}: {found}; expected labels from 0")
     names = columns.class_names or class_names
     if names is None:
-        train = labels
+        named = labels
         if split == "test" and "train" in files:
             _, train = _read_labels(files["train"])
-        names = tuple(map(str, range(int(train.max(initial=labels.max())) + 1)))
+            named = np.concatenate([labels, train])
+        names = numbered_classes(named, str(root))
     if labels.max() >= len(names):
         raise InputError(
             f"{files[choices[0]][0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "

@@ -16,6 +16,8 @@ Channels = tuple[float, float, float]  # one number per channel, red green blue,
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 
+_LEAST_STD = 1e-6  # far below any image's; pixels are divided by it in float32
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
@@ -243,7 +245,7 @@ def statistics(
         mean, std = known[choice]
     else:
         mean, std = choice if len(choice) == 2 else ((), ())
-    return _moments(choice, mean, std)
+    return moments(choice, mean, std)
 
 
 def _parse_statistics(text: str) -> tuple[list[float], ...]:
@@ -258,19 +260,24 @@ def _parse_statistics(text: str) -> tuple[list[float], ...]:
 def check_numbers(text: str) -> None:
     """Raises `InputError` where a text with "/" is no mean/std that `statistics` takes."""
     pair = _parse_statistics(text)
-    _moments(text, *(pair if len(pair) == 2 else ((), ())))
+    moments(text, *(pair if len(pair) == 2 else ((), ())))
 
 
-def _moments(choice: object, mean: Any, std: Any) -> tuple[Channels, Channels]:
-    """Two times three numbers, which may come from a file."""
+def moments(choice: object, mean: Any, std: Any) -> tuple[Channels, Channels]:
+    """Two times three numbers, which may come from a file.
+
+    Raises:
+      InputError: where they are something else; it says `choice`.
+    """
     means, deviations = _three(mean), _three(std)
     if means is None or deviations is None:
         raise InputError(
             f"statistics {choice!r}: expected (mean, std) of three finite numbers each"
         )
-    if min(deviations) <= 0:
+    if min(deviations) < _LEAST_STD:
         raise InputError(
-            f"statistics {choice!r}: a standard deviation of {min(deviations)}; expected > 0"
+            f"statistics {choice!r}: a standard deviation of {min(deviations)}; expected at least "
+            f"{_LEAST_STD:g}"
         )
     return means, deviations
 

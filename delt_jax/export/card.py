@@ -1,6 +1,7 @@
 """The README.md of an export: what it is, how good, how to load it, whose images they were."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ _UNKNOWN_TERMS = (
     "delt_jax does not know under which terms these data may be used: say it here before handing "
     "the set on."
 )
+# Where an address is cut by a comment, which nobody sees: renderers make links of bare ones.
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 _SETTINGS = (  # of the manifest's `synthesis`
     "iterations",
     "round_iterations",
@@ -34,15 +37,14 @@ def write_card(source: DistilledSet, format: str, loading: str) -> str:  # noqa:
       loading: Python that loads it, run from the folder of the export.
     """
     header, classes = source.header, len(source.class_names)
-    data = str(header.get("data", "an unnamed data set"))
+    data = header.get("data", "an unnamed data set")
     per_class = len(source.records) / classes
     size = f"{per_class:g} images per class" if per_class % 1 == 0 else "images"
-    teacher = _mapping(header.get("teacher"))
-    settings = _mapping(header.get("synthesis"))
+    settings = header.get("synthesis", {})
     facts = {
         "images": f"{len(source.records)}, of {classes} classes",
         "method": header.get("method"),
-        "teacher": _teacher(teacher),
+        "teacher": _teacher(header.get("teacher", {})),
         "normalised with": _statistics(header),
         "settings": ", ".join(f"{n} {settings[n]}" for n in _SETTINGS if n in settings),
         "made by": f"delt_jax {delt_jax.__version__}, format {format}",
@@ -87,12 +89,13 @@ def _accuracies(source: DistilledSet) -> list[str]:
     ):
         for student, sets in _mapping(results.get(key)).items():
             for name, summary in _mapping(sets).items():
-                mean, std = summary.get("top1_mean"), summary.get("top1_std")
-                if mean is None:
+                summary = _mapping(summary)
+                mean, std = (_percent(summary.get(f"top1_{key}")) for key in ("mean", "std"))
+                if not mean:
                     continue
-                spread = f" +- {std:.1f}" if std is not None else ""
+                spread = f" +- {std}" if std else ""
                 lengths = (summary.get("n"), summary.get("epochs"))
-                rows.append((student, name, learned, f"{mean:.1f}{spread}", *lengths))
+                rows.append((student, name, learned, f"{mean}{spread}", *lengths))
     if not rows:
         return []
     head = ("student", "trained on", "labels", "top-1 in %", "seeds", "epochs")
@@ -118,9 +121,14 @@ def _results(source: DistilledSet) -> dict[str, Any]:
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:
-    top1 = teacher.get("top1")
-    accuracy = f", top-1 {top1:.1f} %" if isinstance(top1, int | float) else ""
+    top1 = _percent(teacher.get("top1"))
+    accuracy = f", top-1 {top1} %" if top1 else ""
     return f"{teacher['arch']}{accuracy}" if "arch" in teacher else ""
+
+
+def _percent(value: Any) -> str:
+    """One decimal of it; "" for what is no accuracy."""
+    return f"{value:.1f}" if type(value) in (int, float) and 0 <= value <= 100 else ""
 
 
 def _statistics(header: Mapping[str, Any]) -> str:
@@ -138,8 +146,9 @@ def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
 
 def _line(value: Any) -> str:
     """In one line and one cell, as text: no tag, and no link to who knows where."""
-    text = html.escape(" ".join(str(value).split()), quote=False)
-    return text.replace("|", "\\|").replace("](", "]\\(").replace("`", "\\`")
+    text = " ".join(str(value).encode("utf-8", "backslashreplace").decode().split())
+    text = re.sub(r"[\\|`]|(?<=\])\(", r"\\\g<0>", html.escape(text, quote=False))
+    return _ADDRESS.sub("<!-- -->", text)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

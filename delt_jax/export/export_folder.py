@@ -25,7 +25,7 @@ def new_folder(destination: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       InputError: where `destination` holds something else, or cannot be made.
     """
-    _refuse_another(destination)
+    refuse_another(destination)
     partial = destination.with_name(f".{destination.name}.partial")
     replaced = destination.with_name(f".{destination.name}.replaced")
     try:
@@ -102,7 +102,7 @@ def _problems(folder: pathlib.Path) -> list[str]:
     return found
 
 
-def _refuse_another(destination: pathlib.Path) -> None:
+def refuse_another(destination: pathlib.Path) -> None:
     """Refuses what is no earlier export, or a folder that holds more than one."""
     if not destination.exists() and not destination.is_symlink():
         return

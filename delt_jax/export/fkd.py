@@ -77,11 +77,7 @@ def write_labels(files: LabelFiles, record: Mapping[str, Any], folder: pathlib.P
             "format fkd: needs PyTorch to write its files; expected pip install 'delt_jax[torch]'"
         ) from None
     stored = record["stored"]
-    if stored["order_seed"] != FKD_SEED:
-        raise InputError(
-            f"{files.folder}: made with labels.order_seed {stored['order_seed']}; expected "
-            f"{FKD_SEED}, the order that FKD's loader draws"
-        )
+    check_order(stored["order_seed"])
     count, batch_size = stored["images"], stored["batch_size"]
     orders = itertools.islice(sampler_orders(FKD_SEED, count), files.epochs)
     for epoch, order in enumerate(orders):
@@ -95,6 +91,15 @@ def write_labels(files: LabelFiles, record: Mapping[str, Any], folder: pathlib.P
             # Given the file and not its name, torch lets through what the disk says.
             with (inside / f"batch_{number}.tar").open("wb") as file:
                 torch.save(tensors, file)
+
+
+def check_order(order_seed: int) -> None:
+    """Raises `InputError` for labels in another order than FKD's loader draws."""
+    if order_seed != FKD_SEED:
+        raise InputError(
+            f"export fkd: labels.order_seed {order_seed}; expected {FKD_SEED}, the order that "
+            "FKD's loader draws"
+        )
 
 
 def _batch(rows: Int[np.ndarray, " b"], labels: StoredLabels, size: int) -> list[Any]:

@@ -21,7 +21,7 @@ from delt_jax.export import (
     webdataset,
 )
 from delt_jax.export.distilled_set import DistilledSet
-from delt_jax.export.export_folder import new_folder
+from delt_jax.export.export_folder import new_folder, refuse_another
 from delt_jax.export.image_folder import FORMATS as ENCODINGS
 from delt_jax.export.image_folder import NAMINGS
 from delt_jax.export.manifest import EXPORT, ImageRecord, write_manifest
@@ -40,12 +40,14 @@ class Format:
       front_matter: what the card begins with.
       needs: module without which it cannot be written, and what to install for it; ("", "") for
         what every installation has.
+      of_labels: whether it hands over the stored labels.
     """
 
     write: Writer
     loading: str
     front_matter: Callable[[DistilledSet], str] = lambda source: ""
     needs: tuple[str, str] = ("", "")
+    of_labels: bool = False
 
 
 FORMATS: dict[str, Format] = {
@@ -59,8 +61,8 @@ FORMATS: dict[str, Format] = {
     "array_record": Format(
         array_record.write, array_record.LOADING, needs=("array_record", "array_record")
     ),
-    "labels": Format(compact_labels.write, compact_labels.LOADING),
-    "fkd": Format(fkd.write, fkd.LOADING, needs=("torch", "delt_jax[torch]")),
+    "labels": Format(compact_labels.write, compact_labels.LOADING, of_labels=True),
+    "fkd": Format(fkd.write, fkd.LOADING, needs=("torch", "delt_jax[torch]"), of_labels=True),
 }
 
 
@@ -124,8 +126,7 @@ def export(
     values = check(names, options or {})
     opened = source if isinstance(source, DistilledSet) else DistilledSet.open(source)
     parent = pathlib.Path(destination).expanduser()
-    if parent.resolve().is_relative_to(opened.directory.resolve()):
-        raise InputError(f"{parent}: lies in the distilled set; expected a folder outside of it")
+    check_destination(parent, opened.directory, names)
     written = {}
     for name in names:
         chosen, folder = FORMATS[name], parent / name
@@ -137,6 +138,29 @@ def export(
             write_manifest(partial, records, {**opened.header, EXPORT: made})
         written[name] = folder
     return written
+
+
+def check_destination(parent: pathlib.Path, distilled: pathlib.Path, names: Sequence[str]) -> None:
+    """Checks that formats may be written below a folder.
+
+    Args:
+      parent: the folder.
+      distilled: the distilled set, which need not be there yet.
+      names: of the formats.
+
+    Raises:
+      InputError: where the folder lies in the distilled set, or a format's holds something else.
+    """
+    try:
+        if parent.resolve().is_relative_to(distilled.resolve()):
+            raise InputError(
+                f"{parent}: lies in the distilled set; expected a folder outside of it"
+            )
+        for name in names:
+            refuse_another(parent / name)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before 3.13
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{parent}: cannot write there ({reason})") from error
 
 
 def check(formats: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from delt_jax.data.specs import moments
 from delt_jax.errors import InputError, in_one_line
 from delt_jax.runtime.workdir import WorkDir
 
@@ -119,6 +121,7 @@ def read_manifest(directory: pathlib.Path) -> Manifest:
         if not is_inside(record.file):
             raise InputError(f"{path}: file {record.file!r}; expected a path below the manifest's")
     header = {key: entry for key, entry in value.items() if key not in ("schema", "images")}
+    _check_header(header, path)
     return Manifest(header, records)
 
 
@@ -127,6 +130,24 @@ def is_inside(name: str) -> bool:
     inside = pathlib.PurePosixPath(name)
     outside = not inside.parts or inside.is_absolute() or ".." in inside.parts
     return not outside and "\0" not in name and "\\" not in name
+
+
+def _check_header(header: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Refuses what no card and no arrays can be made from; what exports do not read may be any."""
+    for name, kind in (("method", str), ("data", str), ("teacher", dict), ("synthesis", dict)):
+        if not isinstance(header.get(name, kind()), kind):
+            expected = "text" if kind is str else "an object"
+            raise InputError(f"{path}: {name} {str(header[name])[:80]!r}; expected {expected}")
+    top1 = header.get("teacher", {}).get("top1")
+    if top1 is not None and (type(top1) not in (int, float) or not 0 <= top1 <= 100):
+        raise InputError(f"{path}: top1 {str(top1)[:80]!r} of teacher; expected percent, or null")
+    if {"mean", "std"} & header.keys():
+        mean, std = header.get("mean"), header.get("std")
+        moments(f"of {path}: {str((mean, std))[:80]}", mean, std)
+    try:
+        json.dumps(header, ensure_ascii=False, indent=2).encode()  # as exports write it again
+    except (UnicodeEncodeError, RecursionError):
+        raise InputError(f"{path}: text that UTF-8 cannot hold, or objects too deep") from None
 
 
 def _check_types(record: ImageRecord, path: pathlib.Path) -> None:

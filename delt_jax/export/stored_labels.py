@@ -132,11 +132,13 @@ def read_record(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
       InputError: where there is none, or it says that no labels are stored.
     """
-    record = WorkDir(folder).read_json(folder / RECORD)
+    path = folder / RECORD
+    record = WorkDir(folder).read_json(path) if path.exists() else {}
     if record.get("mode") != "stored":
+        found = f"mode {record.get('mode')!r}" if record else "not there"
         raise InputError(
-            f"{folder / RECORD}: mode {record.get('mode')!r}; expected stored labels, which "
-            "--stages=relabel writes with --config.evaluate.labels=\"('stored',)\""
+            f"{path}: {found}; expected stored labels, which --stages=relabel writes with "
+            "--config.evaluate.labels=\"('stored',)\""
         )
     return record
 

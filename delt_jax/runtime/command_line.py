@@ -166,8 +166,12 @@ def readable(config: Any, argv: Sequence[str]) -> ConfigDict:
     """The config of a command line; raises `InputError` where its file cannot be read."""
     if isinstance(config, ConfigDict):
         return config
-    given = [word.partition("=")[2] for word in argv if word.startswith("--config=")]
-    file = given[-1].partition(":")[0] if given else ""
+    given = [""]
+    for word, after in zip(argv, [*argv[1:], ""]):
+        name, equals, value = word.partition("=")
+        if name in ("--config", "-config"):
+            given.append(value if equals else after)
+    file = given[-1].partition(":")[0]
     known = sorted(path.as_posix() for path in pathlib.Path().glob("configs/[!_]*.py"))
     near = difflib.get_close_matches(file, known, 1)
     hint = f" (did you mean {near[0]}?)" if near else ""

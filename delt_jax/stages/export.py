@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from delt_jax.export import formats, manifest
+from delt_jax.export import fkd, formats, manifest
+from delt_jax.export.stored_labels import read_record
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
 
@@ -30,8 +31,7 @@ def run(config: Any, workdir: WorkDir) -> ExportResult:
       InputError: where an image is missing, changed or not the set's, or an option is wrong.
     """
     names, options = read_options(config)
-    directory = config.export.directory
-    parent = pathlib.Path(directory).expanduser() if directory else workdir.export
+    parent = _parent(config, workdir)
     images = len(manifest.verify(workdir.distilled).records)
     folders = formats.export(workdir.path, parent, names, options) if names else {}
     for name, folder in folders.items():
@@ -40,6 +40,37 @@ def run(config: Any, workdir: WorkDir) -> ExportResult:
         "export", images=images, formats=list(folders), directory=str(parent) if folders else ""
     )
     return ExportResult(images, folders)
+
+
+def check(config: Any, workdir: WorkDir, makes_labels: bool) -> None:
+    """Checks before a run begins what else would end it with its last stage.
+
+    Args:
+      config: as in `run`, and `labels.order_seed`.
+      workdir: of the run.
+      makes_labels: whether an earlier stage of the run stores labels.
+
+    Raises:
+      InputError: where a format cannot be written with these options, or not there.
+    """
+    names, _ = read_options(config)
+    if names:
+        formats.check_destination(_parent(config, workdir), workdir.distilled, names)
+    for name in names:
+        if not formats.FORMATS[name].of_labels:
+            continue
+        if makes_labels:
+            order_seed = config.labels.order_seed
+        else:
+            order_seed = read_record(workdir.labels)["stored"]["order_seed"]
+        if name == "fkd":
+            fkd.check_order(order_seed)
+
+
+def _parent(config: Any, workdir: WorkDir) -> pathlib.Path:
+    """The folder that those of the formats lie in."""
+    directory = config.export.directory
+    return pathlib.Path(directory).expanduser() if directory else workdir.export
 
 
 def read_options(config: Any) -> tuple[tuple[str, ...], dict[str, Any]]:

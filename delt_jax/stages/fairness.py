@@ -16,7 +16,7 @@ import numpy as np
 
 from delt_jax.core.fairness import augmentation_robust_score, label_robust_score
 from delt_jax.errors import InputError
-from delt_jax.models.network import Network, load_network
+from delt_jax.models.network import load_network
 from delt_jax.models.students import student_arch
 from delt_jax.report.intervals import deviation
 from delt_jax.runtime import hosts
@@ -53,6 +53,21 @@ class FairnessResult:
 def check(config: Any) -> None:
     """Raises `InputError` naming the first option that the stage cannot work with."""
     table.check(config.fairness, "fairness")
+    options = config.evaluate
+    for name in SETS:  # that `evaluate` trains what the scores compare with
+        if name not in options.sets:
+            raise InputError(f"evaluate.sets {tuple(options.sets)}: fairness needs {name!r} there")
+    if "soft" not in options.labels:
+        raise InputError(f"evaluate.labels {tuple(options.labels)}: fairness needs 'soft' there")
+    if not options.augment:
+        raise InputError("evaluate.augment False: expected True, fairness compares with it")
+    arch = config.teacher.arch
+    student = student_arch(options.students[0], arch)
+    if student != arch and not config.fairness.full_data_top1:
+        raise InputError(
+            f"fairness.full_data_top1 0 with student {student} and teacher {arch}: expected the "
+            f"top-1 in percent of a {student} trained on all real images"
+        )
 
 
 def run(config: Any, workdir: WorkDir) -> FairnessResult:
@@ -72,10 +87,13 @@ def run(config: Any, workdir: WorkDir) -> FairnessResult:
     """
     options = config.evaluate
     check(config)
-    _check_evaluated(options)
     teacher, spec = load_network(workdir.teacher), describe(config)
     student = student_arch(options.students[0], teacher.arch)
-    full = _full_data_top1(config.fairness.full_data_top1, student, teacher)
+    full = config.fairness.full_data_top1 or teacher.top1
+    if full is None:
+        raise InputError(
+            f"{workdir.teacher}: no top-1; expected fairness.full_data_top1 in percent"
+        )
     soft = read_protocol(config, student, spec, teacher)
     evaluated = {
         name: [_evaluated(workdir, Job(student, soft, name, seed)) for seed in options.seeds]
@@ -102,7 +120,7 @@ def run(config: Any, workdir: WorkDir) -> FairnessResult:
     ingredients = {
         "student": student,
         "seeds": list(options.seeds),
-        "full_data_hard": full,
+        "full_data_hard": float(full),
         "distilled_soft": evaluated["distilled"],
         "random_soft": evaluated["random"],
         "distilled_plain": top1[0].tolist(),
@@ -136,30 +154,6 @@ def scores(ingredients: dict[str, Any]) -> FairnessResult:
 def _mean_and_deviation(values: Any) -> tuple[float, float | None]:
     numbers = np.asarray(values, float).tolist()
     return statistics.fmean(numbers), deviation(numbers)
-
-
-def _check_evaluated(options: Any) -> None:
-    """Checks that `evaluate` trains what the scores compare with."""
-    for name in SETS:
-        if name not in options.sets:
-            raise InputError(f"evaluate.sets {tuple(options.sets)}: fairness needs {name!r} there")
-    if "soft" not in options.labels:
-        raise InputError(f"evaluate.labels {tuple(options.labels)}: fairness needs 'soft' there")
-    if not options.augment:
-        raise InputError("evaluate.augment False: expected True, fairness compares with it")
-
-
-def _full_data_top1(given: float, student: str, teacher: Network) -> float:
-    """Percent that the student reaches with all real images and hard labels."""
-    if given:
-        return float(given)
-    if student != teacher.arch or teacher.top1 is None:
-        found = f"teacher {teacher.arch}, top-1 {teacher.top1}"
-        raise InputError(
-            f"fairness.full_data_top1 0 with student {student} and {found}: expected the top-1 in "
-            f"percent of a {student} trained on all real images"
-        )
-    return float(teacher.top1)
 
 
 def _evaluated(workdir: WorkDir, job: Job) -> float:

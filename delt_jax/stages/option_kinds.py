@@ -48,7 +48,6 @@ class Number:
       least: the smallest one.
       most: the largest one.
       whole: whether it must be an integer.
-      above: `least` itself is none.
       below: `most` itself is none.
       also: one that means something else, and what.
     """
@@ -56,7 +55,6 @@ class Number:
     least: float
     most: float
     whole: bool = False
-    above: bool = False
     below: bool = False
     also: tuple[float, str] | None = None
 
@@ -65,10 +63,7 @@ class Number:
         kind = "a whole number" if self.whole else "a number"
         style = ",.10g" if self.whole else "g"
         least, most = (f"{limit:{style}}" for limit in (self.least, self.most))
-        limits = f"from {least} to {most}"
-        if self.above or self.below:
-            limits = f"{'above' if self.above else 'from'} {least}"
-            limits += f" and {'below' if self.below else 'up to'} {most}"
+        limits = f"from {least} {'and below' if self.below else 'to'} {most}"
         also = f", or {self.also[0]:g} for {self.also[1]}" if self.also else ""
         return f"{kind} {limits}{also}"
 
@@ -79,9 +74,8 @@ class Number:
             return self.expected()  # and below for NaN, which compares with nothing
         if self.also and value == self.also[0]:
             return ""
-        high_enough = self.least < value if self.above else self.least <= value
         low_enough = value < self.most if self.below else value <= self.most
-        return "" if high_enough and low_enough else self.expected()
+        return "" if self.least <= value and low_enough else self.expected()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +92,9 @@ class Word:
         """See `Kind`."""
         if isinstance(value, str) and value in self.words:
             return ""
-        if len(self.words) > _LISTED and isinstance(value, str):
-            near = difflib.get_close_matches(value.lower(), self.words)
-            if near:
-                return f"a name such as {', '.join(near)}"
+        many = len(self.words) > _LISTED and isinstance(value, str)
+        if many and (near := difflib.get_close_matches(value.lower(), self.words)):
+            return f"a name such as {', '.join(near)}"
         return self.expected() + did_you_mean(value, self.words)
 
 

@@ -51,20 +51,30 @@ def _of_export(option: formats.Option) -> Kind:
     return Statistics(("teacher", *_NUMBERS_TOO))
 
 
-def _check_source(source: str) -> None:
+def _check_path(path: str) -> None:
     """Refuses an address before config.json has it, with whatever it holds."""
-    if "://" in source and not source.startswith("tfds:"):
+    if "://" in path:
         raise InputError(
-            f"an address that begins with {source.partition('://')[0][:20]}://; expected a path: "
+            f"an address that begins with {path.partition('://')[0][:20]}://; expected a path: "
             "mount or copy what lies elsewhere"
+        )
+
+
+def _check_source(source: str) -> None:
+    if not source.startswith("tfds:"):
+        _check_path(source)
+    elif "://" in source and not {"?", ";", "#"}.isdisjoint(source):
+        raise InputError(
+            "a folder with parameters, which config.json would keep; expected tfds:NAME:DIR"
         )
 
 
 _SEED = _count(0, 2**32 - 1)  # what NumPy's legacy generators take
 _SHARE = Number(0, 1)
-_SOME_SHARE = Number(0, 1, above=True)
+_SOME_SHARE = Number(1e-6, 1)
 _DECAY = Number(0, 1, below=True)
-_POSITIVE = Number(0, _LARGE, above=True)
+_DIVISOR = Number(1e-6, 1e6)  # neither it nor its square is 0 or infinite in float32
+_POSITIVE = Number(1e-30, _LARGE)  # as float32 too
 _STATISTICS = Word(("teacher", "dataset", "imagenet"))
 _NUMBERS_TOO = ("dataset", "imagenet")
 _DTYPE = Word(programs.COMPUTE_DTYPES)
@@ -74,7 +84,7 @@ OPTIONS: dict[str, Kind] = {
     "seed": _SEED,
     "ipc": _count(1, 1_000_000),
     "checkpoint_minutes": _rate(),
-    "data.name": Text("the name of a data set", required=True),
+    "data.name": Text("the name of a data set", required=True, check=_check_path),
     "data.source": Text("a path or tfds:NAME[:DIR]", check=_check_source),
     "data.image_size": _count(0, _SIDE),
     "data.images_per_class": _count(0),
@@ -105,7 +115,7 @@ OPTIONS: dict[str, Kind] = {
     "select.crops": _count(0, 100_000),
     "select.factor": _count(1, _SIDE),
     "select.images_per_class": _count(0),
-    "select.ranking": Text("the path of a ranking.csv"),
+    "select.ranking": Text("the path of a ranking.csv", check=_check_path),
     "select.statistics": _STATISTICS,
     "select.batch_size": _count(1),
     "synthesis.initial": Word(("real", "noise")),
@@ -153,8 +163,8 @@ OPTIONS: dict[str, Kind] = {
     "evaluate.learning_rate": _rate(),
     "evaluate.weight_decay": _rate(also=(-1, "the optimizer's own")),
     "evaluate.average_decay": _DECAY,
-    "evaluate.temperature": _POSITIVE,
-    "evaluate.cosine_stretch": _POSITIVE,
+    "evaluate.temperature": _DIVISOR,
+    "evaluate.cosine_stretch": _DIVISOR,
     "evaluate.augment": Flag(),
     "evaluate.randaugment_magnitude": Number(0, 10),
     "evaluate.randaugment_ops": _count(0, 100),
@@ -178,7 +188,7 @@ OPTIONS: dict[str, Kind] = {
     "fairness.learning_rates": Several(_POSITIVE),
     "fairness.full_data_top1": Number(0, 100),
     "export.formats": Several(Word(tuple(formats.FORMATS)), required=False),
-    "export.directory": Text("the path of a folder"),
+    "export.directory": Text("the path of a folder", check=_check_path),
     **{f"export.{option.name}": _of_export(option) for option in formats.OPTIONS},
     "report.classes": _count(1),
 }

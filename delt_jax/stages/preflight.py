@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from delt_jax.data.selection import check_class_sizes
@@ -10,6 +10,8 @@ from delt_jax.data.sources import open_source
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.models import pretrained, registry
+from delt_jax.models.students import student_archs
+from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import continual, export, fairness, options, protocol, select
 from delt_jax.stages.opening import describe, evenly_spaced
 from delt_jax.stages.planning import Plan, make_plan
@@ -19,8 +21,16 @@ _MOST_IMAGES = 10_000_000  # that a plan is made for; ImageNet-21K at IPC 50 has
 _DIGITS_SIDE = 8  # in pixels, of digits that are opened to be counted
 
 
-def check(config: Any) -> tuple[DatasetSpec, Plan]:
+def check(
+    config: Any, stages: Sequence[str] = (), workdir: WorkDir | None = None
+) -> tuple[DatasetSpec, Plan]:
     """Checks a whole config against itself, the names that there are and the files it names.
+
+    Args:
+      config: the resolved config.
+      stages: that are to run. What students, fairness and export ask of one another's options is
+        checked for these alone.
+      workdir: that they run in; None: no stages do.
 
     Returns:
       The data set's spec and the plan of its synthesis.
@@ -32,7 +42,6 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
     ranking = config.select.ranking
     if ranking and not os.path.isfile(os.path.expanduser(ranking)):  # noqa: PTH111, PTH113 (never raise)
         raise InputError(f"select.ranking: got {ranking!r}, which is no file")
-    fairness.check(config)
     export.read_options(config)
     with _about("data.source" if config.data.source else "data.name"):
         spec = describe(config)
@@ -57,7 +66,25 @@ def check(config: Any) -> tuple[DatasetSpec, Plan]:
             f"ipc: got {config.ipc}, which makes {images:,} images of {spec.num_classes} classes; "
             f"expected at most {_MOST_IMAGES:,} images"
         )
+    if workdir is not None:
+        _check_stages(config, spec, stages, workdir)
     return spec, make_plan(config, spec.num_classes)
+
+
+def _check_stages(config: Any, spec: DatasetSpec, stages: Sequence[str], workdir: WorkDir) -> None:
+    """Checks what stages refuse that come hours later, by their own checks."""
+    students: set[str] = set()
+    if {"evaluate", "continual", "fairness"} & {*stages}:
+        students.update(student_archs(config.evaluate.students, config.teacher.arch))
+    makes_labels = "relabel" in stages and "stored" in config.evaluate.labels
+    if makes_labels:
+        students.add(config.teacher.arch)
+    for student in sorted(students):
+        protocol.batch_size(config, student, spec)
+    if "fairness" in stages:
+        fairness.check(config)
+    if "export" in stages:
+        export.check(config, workdir, makes_labels)
 
 
 def check_options(config: Any) -> None:

@@ -145,6 +145,29 @@ def check(options: Any) -> None:
             )
 
 
+def batch_size(config: Any, student: str, spec: DatasetSpec) -> int:
+    """The batch size that a student is trained with on this machine's devices.
+
+    Args:
+      config: reads `ipc` and `evaluate.{batch_size,batch_norm}`.
+      student: architecture.
+      spec: the data set.
+
+    Raises:
+      InputError: where the devices cannot share it.
+    """
+    options = config.evaluate
+    published, _ = protocol_defaults(student, config.ipc, spec.num_classes, spec.image_size)
+    size = min(options.batch_size or published, config.ipc * spec.num_classes)
+    devices = jax.local_device_count()
+    if options.batch_norm == "per_device" and size % devices:
+        raise InputError(
+            f"evaluate.batch_size {size} of {student} with evaluate.batch_norm 'per_device': "
+            f"expected a multiple of the {devices} devices"
+        )
+    return size
+
+
 def read_protocol(
     config: Any, student: str, spec: DatasetSpec, teacher: Network, labels: str = "soft"
 ) -> Protocol:
@@ -163,16 +186,7 @@ def read_protocol(
     """
     options = config.evaluate
     check(options)
-    batch_size, learning_rate = protocol_defaults(
-        student, config.ipc, spec.num_classes, spec.image_size
-    )
-    batch_size = min(options.batch_size or batch_size, config.ipc * spec.num_classes)
-    devices = jax.local_device_count()
-    if options.batch_norm == "per_device" and batch_size % devices:
-        raise InputError(
-            f"evaluate.batch_size {batch_size} of {student} with evaluate.batch_norm 'per_device': "
-            f"expected a multiple of the {devices} devices"
-        )
+    _, learning_rate = protocol_defaults(student, config.ipc, spec.num_classes, spec.image_size)
     weight_decay = ADAMW_WEIGHT_DECAY
     if options.optimizer == "sgd":
         learning_rate, weight_decay = SGD_LEARNING_RATE, SGD_WEIGHT_DECAY
@@ -182,7 +196,7 @@ def read_protocol(
     return Protocol(
         labels=labels,
         epochs=options.epochs,
-        batch_size=batch_size,
+        batch_size=batch_size(config, student, spec),
         optimizer=options.optimizer,
         learning_rate=options.learning_rate or learning_rate,
         momentum=options.momentum,

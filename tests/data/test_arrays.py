@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from delt_jax.data.arrays import open_digits, open_npz, stratified_test_mask
+from delt_jax.data.arrays import make_source, open_digits, open_npz, stratified_test_mask
 from delt_jax.data.image_source import distinct
 from delt_jax.errors import InputError
 
@@ -95,6 +95,24 @@ def test_wrong_npz(tmp_path, changes, message):
         open_npz(path, "test", None)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (2**40, "y_train: label 1099511627776; expected labels from 0 to 999,999"),
+        (2**63, r"y_train\[1\] is 9223372036854775808; expected a label from 0"),
+    ],
+)
+def test_classes_are_not_counted_up_to_any_label(tmp_path, label, message):
+    path = write_npz(tmp_path / "d.npz", y_train=np.array([0, label, 1, 0], np.uint64))
+    with pytest.raises(InputError, match=message):
+        open_npz(path, "train", None)
+    with pytest.raises(InputError, match=message):
+        open_npz(path, "test", None)
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(InputError, match=f"labels.*{label}.*; expected"):
+        make_source(images, np.array([0, label], np.uint64), None)
 
 
 def test_not_an_archive(tmp_path):

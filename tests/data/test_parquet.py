@@ -123,6 +123,14 @@ def test_class_names_from_the_table_or_by_number(tmp_path):
     )
 
 
+def test_classes_are_not_counted_up_to_any_label(tmp_path):
+    write(table([0, 1], [0, 2**40], names=None), tmp_path / "train.parquet")
+    write(table([2], [0], names=None), tmp_path / "test.parquet")
+    for split in ("train", "test"):
+        with pytest.raises(InputError, match=r"label 1099511627776; expected labels from 0 to 999"):
+            open_source("own", str(tmp_path), split)
+
+
 def test_classes_of_one_name_are_told_apart(tmp_path):
     write(table([0, 1], [0, 1], names=("crane", "crane")), tmp_path / "train.parquet")
     assert open_source("own", str(tmp_path), "train").class_names == ("crane", "crane (class 1)")

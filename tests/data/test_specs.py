@@ -163,7 +163,8 @@ def test_statistics_by_word_and_by_value():
         ("cifar", "'cifar': expected one of imagenet, dataset"),
         ("teacher", "expected one of imagenet, dataset, or numbers"),
         (((0.5,), (0.5,)), "three finite numbers each"),
-        (((0.5, 0.5, 0.5), (0.2, 0.0, 0.2)), "expected > 0"),
+        (((0.5, 0.5, 0.5), (0.2, 0.0, 0.2)), "expected at least 1e-06"),
+        ("0.5/1e-46", "expected at least 1e-06"),
     ],
 )
 def test_wrong_statistics(choice, message):

@@ -47,8 +47,42 @@ def test_accuracies_where_there_are_some(opened):
 
 
 def test_data_that_we_know_nothing_of(opened):
-    opened.header.update(data="my|birds\n# injected", method="a\nb", teacher="none", synthesis=None)
+    opened.header.update(data="my|birds\n# injected", method="a\nb")
+    del opened.header["teacher"], opened.header["synthesis"], opened.header["mean"]
     text = write_card(opened, "npz", "")
     assert "# my\\|birds # injected, distilled" in text
     assert "| method | a b |" in text
+    assert "| teacher |" not in text
+    assert "| normalised with |" not in text
     assert "does not know under which terms" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("a\\|b", r"a\\\|b"),  # the first backslash is text, the third keeps the cell whole
+        ("`x`", r"\`x\`"),
+        ("[x](//a.org)", r"[x]\(//a.org)"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("https://a.org", "https:<!-- -->//a.org"),
+        ("WWW.a.org", "WWW<!-- -->.a.org"),
+        ("me@a.org", "me@<!-- -->a.org"),
+        ("\ud800", r"\\ud800"),
+    ],
+)
+def test_a_name_is_no_markdown(opened, name, written):
+    opened.header["method"] = name
+    assert f"| method | {written} |\n" in write_card(opened, "npz", "")
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"students": {"a": {"distilled": summary}}}
+        for summary in (5, None, [1], {"top1_mean": "x"}, {"top1_mean": [1]}, {"top1_mean": 1e999})
+    ]
+    + [{"students": {"a": 5}}, {"students": []}, {"hard_labels": 5}],
+)
+def test_results_of_other_kinds_are_left_out(opened, results):
+    opened.workdir.results_json.write_text(json.dumps(results))
+    assert "Accuracies" not in write_card(opened, "npz", "")

@@ -101,3 +101,33 @@ def test_records_must_be_written_and_distinct(distilled):
         write_manifest(distilled, [*records, records[0]], HEADER)
     with pytest.raises(InputError, match="class 0 slot 0 has no file"):
         write_manifest(distilled, [dataclasses.replace(records[0], file="")], HEADER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mean": ["a", "b", "c"], "std": [1, 1, 1]}, "three finite numbers each"),
+        ({"mean": None, "std": None}, "three finite numbers each"),
+        ({"mean": 5, "std": 5}, "three finite numbers each"),
+        ({"mean": [0.5] * 3}, "three finite numbers each"),
+        ({"mean": [0.5] * 3, "std": [0] * 3}, "a standard deviation of 0.0; expected at least"),
+        ({"mean": ["x" * 9999] * 3, "std": [1, 1, 1]}, "three finite numbers each"),
+        ({"data": "\ud800"}, "text that UTF-8 cannot hold"),
+        ({"method": "\ud800"}, "text that UTF-8 cannot hold"),
+        ({"x": [{"\ud800": 1}]}, "text that UTF-8 cannot hold"),
+        ({"method": ["delt"]}, "method .*delt.*; expected text"),
+        ({"data": None}, "data 'None'; expected text"),
+        ({"teacher": "conv3"}, "teacher 'conv3'; expected an object"),
+        ({"synthesis": None}, "synthesis 'None'; expected an object"),
+        ({"teacher": {"top1": 10**400}}, "top1 '1000.* of teacher; expected percent, or null"),
+        ({"teacher": {"top1": True}}, "top1 'True' of teacher"),
+        ({"teacher": {"top1": float("nan")}}, "top1 'nan' of teacher"),
+    ],
+)
+def test_a_header_of_other_kinds_is_refused(distilled, changes, message):
+    path = distilled / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InputError, match=message) as caught:
+        read_manifest(distilled)
+    assert "manifest.json" in str(caught.value)
+    assert len(str(caught.value)) < 500

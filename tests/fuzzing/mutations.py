@@ -3,11 +3,17 @@
 import contextlib
 import json
 import pathlib
+import resource
+import signal
+import sys
 
+import pytest
 from hypothesis import strategies as st
 
 from delt_jax.errors import InputError
 
+SECONDS = 60.0  # for one file
+MEMORY = 4 << 30  # bytes, beyond what the process has
 # Names that file systems, archives, pages and shells have stumbled over.
 STRANGE_NAMES = (
     *("../../x", "/etc/x", "a/b", "..", ".", "", ".hidden", "con", "nul.png", "a\\b", "~root"),
@@ -92,15 +98,36 @@ def mutated_json(draw, valid):
 
 @contextlib.contextmanager
 def only_clear_errors():
-    """Lets an `InputError` of one line pass, and nothing else."""
+    """Lets an `InputError` of one line pass, and nothing else: no hang, no end of the memory."""
     try:
-        yield
+        with bounded():
+            yield
     except InputError as error:
         text = str(error)
         assert text
         assert len(text.splitlines()) == 1, text
         assert len(text) < 3000
         text.encode()  # a log takes it
+
+
+@contextlib.contextmanager
+def bounded():
+    """Fails what takes far more time or memory than the reading of a small file can."""
+    if signal.getitimer(signal.ITIMER_REAL)[0]:  # within another
+        yield
+        return
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"{SECONDS} s: it hangs"))
+    if sys.platform == "linux":
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @contextlib.contextmanager

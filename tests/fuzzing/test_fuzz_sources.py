@@ -1,5 +1,6 @@
 """Image sources, fed with damaged files, other arrays and folders of strange names."""
 
+import contextlib
 import io
 import os
 import pathlib
@@ -110,6 +111,32 @@ def test_other_arrays(folder, data):
     path = folder / "other.npz"
     path.write_bytes(archive(**arrays))
     read_all(path)
+
+
+labels = st.lists(
+    st.sampled_from((-1, 0, 1, 2**20, 2**31, 2**40, 2**62, 2**63, 2**64 - 1)),
+    min_size=2,
+    max_size=2,
+)
+
+
+@given(labels, labels, st.sampled_from(("npz", "parquet")))
+def test_any_labels_of_classes_without_names(folder, train, test, kind):
+    numbers = {"train": np.array(train), "test": np.array(test)}  # of whatever type holds them
+    if kind == "npz":
+        path = folder / "other.npz"
+        arrays = {name: SOUND[name] for name in ("x_train", "x_test")}
+        path.write_bytes(archive(**arrays, **{f"y_{name}": numbers[name] for name in numbers}))
+        read_all(path)
+        return
+    root = folder / "columns"
+    root.mkdir(exist_ok=True)
+    images = pa.array([{"bytes": FILES["PNG"], "path": "x.png"}] * 2)
+    for split, found in numbers.items():
+        with contextlib.suppress(pa.ArrowException):  # no column takes these
+            rows = pa.table({"image": images, "label": pa.array(found)})
+            pq.write_table(rows, root / f"{split}.parquet")
+    read_all(root)
 
 
 def parquet(labels=(0, 1), images=None, names=("a", "b")):

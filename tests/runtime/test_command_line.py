@@ -52,10 +52,18 @@ def at_the_root(monkeypatch):
         ),
         (["--config=configs/cifar10.py:icp=10"], "config argument: got 'icp', expected ipc"),
         (["--config=configs/cifar10.py:ipc=ten"], "config argument ipc: got 'ten', expected int"),
-        (
-            ["--config=configs/cifar1.py:ipc=10"],
-            "--config: got 'configs/cifar1.py', which cannot be read; expected configs/*.py "
-            "(did you mean configs/cifar10.py?)",
+        *(
+            (
+                words,
+                "--config: got 'configs/cifar1.py', which cannot be read; expected configs/*.py "
+                "(did you mean configs/cifar10.py?)",
+            )
+            for words in (
+                ["--config=configs/cifar1.py:ipc=10"],
+                ["--config", "configs/cifar1.py:ipc=10"],
+                ["-config=configs/cifar1.py"],
+                ["-config", "configs/cifar1.py"],
+            )
         ),
     ],
 )

@@ -1,6 +1,8 @@
 """Downloads from a server on this machine that can break off, lie and be away."""
 
+import errno
 import hashlib
+import http.client
 import http.server
 import re
 import threading
@@ -86,7 +88,7 @@ def server(monkeypatch, tmp_path):
         ("https://a.org/model.safetensors", None),
         ("https://a.org/model-large.pth", None),
         ("https://a.org/model.pth#sha256=" + "0a" * 32, "0a" * 32),
-        ("https://a.org/model-f37072fd.pth#sha256=0a0b0c0d", "0a0b0c0d"),
+        ("https://a.org/model-f37072fd.pth#sha256=" + "0A" * 32, "0a" * 32),
     ],
 )
 def test_reads_the_hash_from_the_url(url, digits):
@@ -193,7 +195,8 @@ def test_offline_it_says_where_to_put_the_file(monkeypatch, tmp_path):
         ("ftp://a.org/w.pth", "expected an address that begins with https"),
         ("https://a.org/", "names no file"),
         ("https://a.org/..", "names no file"),
-        ("https://a.org/w.pth#sha256=xyz", "expected #sha256= and 8 to 64 hex digits"),
+        ("https://a.org/w.pth#sha256=xyz", "expected #sha256= and 64 hex digits"),
+        ("https://a.org/w-f37072fd.pth#sha256=f37072fd", "expected #sha256= and 64 hex digits"),
     ],
 )
 def test_refuses_what_is_no_address_of_a_file(url, message):
@@ -209,9 +212,13 @@ HASH = "#sha256=" + "0a" * 32
     [
         ("https://me:hunter2@a.org/w.pth" + HASH, "https://a.org/w.pth: holds a user or password"),
         ("https://hunter2@a.org/w.pth" + HASH, "holds a user or password"),
-        ("https://a.org/w.pth?token=hunter2" + HASH, "holds token=, which would be kept in"),
-        ("https://a.org/w.pth?a=1&X-Amz-Signature=hunter2" + HASH, "holds X-Amz-Signature="),
-        ("https://a.org/w.pth?API_KEY=hunter2" + HASH, "holds API_KEY="),
+        ("https://a.org/w.pth?token=hunter2" + HASH, "holds parameters other than download and"),
+        ("https://a.org/w.pth?download=1&jwt=hunter2" + HASH, "which would be kept in config.json"),
+        ("https://a.org/w.pth?pass=hunter2" + HASH, "https://a.org/w.pth: holds parameters"),
+        ("https://a.org/w.pth?hunter2" + HASH, "https://a.org/w.pth: holds parameters"),
+        ("https://a.org/w.pth;token=hunter2" + HASH, "https://a.org/w.pth: holds parameters"),
+        ("https://a.org/w.pth#token=hunter2", "https://a.org/w.pth: expected #sha256= and 64 hex"),
+        ("ftp://a.org/w.pth#token=hunter2", "ftp://a.org/w.pth: expected an address that begins"),
         ("https://a.org/w.pth", "says no hash to verify the file by; expected #sha256="),
         ("https://[::1/w.pth" + HASH, "no address of a file"),
         ("file:///etc/passwd" + HASH, "begins with https://"),
@@ -226,3 +233,27 @@ def test_an_address_says_a_hash_and_no_secret(url, message):
 def test_other_parameters_are_no_secret():
     check_address("https://a.org/resolve/w.pth?download=true&revision=keyed" + HASH)
     check_address("https://a.org/models/resnet18-f37072fd.pth")
+
+
+def test_a_connection_that_fails_is_not_taken_for_the_disk(server, monkeypatch):
+    def fail(*_):
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", fail)
+    url = server.url("weights.pth")
+    with pytest.raises(InputError) as caught:
+        download(url)
+    assert f"{url}: [Errno {errno.ECONNRESET}] Connection reset by peer after 0 bytes" in str(
+        caught.value
+    )
+    assert ".part" not in str(caught.value)
+
+
+def test_a_disk_that_fails_is_named(server, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloads.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        download(server.url("weights.pth"))
+    assert caught.value.filename.endswith("weights.pth.part")

@@ -23,6 +23,7 @@ VALUES = {
     "zero": 0,
     "fraction": 0.5,
     "two": 2,
+    "nothing in float32": 1e-46,
     "nan": math.nan,
     "infinite": math.inf,
     "huge": 10**40,
@@ -98,6 +99,11 @@ BELOW_TWO = """teacher.squeeze.momentum teacher.squeeze.label_smoothing
 teacher.squeeze.min_scale teacher.squeeze.cutmix_probability teacher.squeeze.average_decay
 synthesis.beta1 synthesis.beta2 synthesis.milestone synthesis.min_crop synthesis.max_crop
 synthesis.flip evaluate.momentum evaluate.average_decay evaluate.min_scale evaluate.flip"""
+# What these are divided by, or a part that is cut out: not next to nothing.
+AWAY_FROM_ZERO = """evaluate.temperature evaluate.cosine_stretch synthesis.epsilon
+synthesis.min_crop synthesis.max_crop evaluate.min_scale teacher.squeeze.min_scale"""
+SMALL = [path for path in NUMBERS if path not in (*WHOLE, *AWAY_FROM_ZERO.split())]
+VALID["nothing in float32"] = {"as zero": " ".join(SMALL)}
 VALID["fraction"] = {"a number": " ".join(path for path in NUMBERS if path not in WHOLE)}
 VALID["two"] = {"a number": " ".join(path for path in NUMBERS if path not in BELOW_TWO.split())}
 
@@ -176,6 +182,25 @@ def test_the_nearest_and_the_limits_are_said(path, value, message):
     with pytest.raises(InputError, match=message) as caught:
         options.check_one(path, value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("data.source", "tfds:cifar10:gs://b?token=hunter2", "which config.json would keep"),
+        ("data.source", "tfds:cifar10:gs://b/;token=hunter2", "which config.json would keep"),
+        ("data.source", "https://a.org/?token=hunter2", "begins with https://; expected a path"),
+        ("data.name", "https://a.org/?token=hunter2", "begins with https://; expected a path"),
+        ("export.directory", "https://a.org/?token=hunter2", "with https://; expected a path"),
+        ("select.ranking", "https://a.org/?token=hunter2", "with https://; expected a path"),
+        ("teacher.weights", "https://a.org/w-00000000.pth?jwt=hunter2", "holds parameters other"),
+    ],
+)
+def test_no_secret_is_taken_or_said(path, value, message):
+    with pytest.raises(InputError, match=f"{path}: .*{message}") as caught:
+        options.check_one(path, value)
+    assert "hunter2" not in str(caught.value)
+    options.check_one("data.source", "tfds:cifar10:gs://bucket/folder")
 
 
 def test_an_option_that_there_is_not_is_named_with_the_nearest(config):

@@ -83,7 +83,7 @@ def test_a_good_config_gives_its_spec_and_plan(config):
             -1,
             r"evaluate\.real_images: got -1, expected a whole number from 0",
         ),
-        ("evaluate.temperature", 0.0, r"evaluate\.temperature: got 0\.0, .* a number above 0"),
+        ("evaluate.temperature", 0.0, r"evaluate\.temperature: got 0\.0, .* number from 1e-06"),
         ("continual.steps", 2, r"continual\.steps: got 2, expected .* divides the 3 classes"),
         ("continual.steps", -1, r"continual\.steps: got -1, expected a whole number from 0"),
         ("distilled.format", "jpeg", "expected one of png, jpg"),
@@ -123,6 +123,78 @@ def test_a_class_that_is_too_small_is_named_before_any_work(config, tmp_path, op
     assert not (tmp_path / "run").exists()
     # Where nothing is selected, nothing is too small.
     announce(config, WorkDir(tmp_path / "run"), ["report"])
+
+
+ALL = ("squeeze", "select", "synthesize", "relabel", "evaluate", "fairness", "report", "export")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, None),
+        ({"evaluate.sets": ("distilled",)}, "fairness needs 'random' there"),
+        ({"evaluate.labels": ("hard",)}, "fairness needs 'soft' there"),
+        ({"evaluate.augment": False}, "evaluate.augment False: expected True, fairness compares"),
+        ({"evaluate.students": ("conv3_w32",)}, "fairness.full_data_top1 0 with student conv3_w32"),
+        ({"evaluate.students": ("conv3_w32",), "fairness.full_data_top1": 50.0}, None),
+        ({"evaluate.batch_norm": "per_device"}, "batch_size 3 of conv3 .* multiple of the 4 dev"),
+        ({"evaluate.batch_norm": "per_device", "evaluate.batch_size": 4}, None),
+        (
+            {"export.formats": ("labels",)},
+            r"labels\.json: not there; expected stored labels, which",
+        ),
+        ({"export.formats": ("labels",), "evaluate.labels": ("soft", "stored")}, None),
+        (
+            {
+                "export.formats": ("npz", "fkd"),
+                "evaluate.labels": ("soft", "stored"),
+                "labels.order_seed": 1,
+            },
+            "export fkd: labels.order_seed 1; expected 42",
+        ),
+        (
+            {"export.formats": ("npz",), "export.directory": "{run}/distilled/sub"},
+            "distilled/sub: lies in the distilled set",
+        ),
+        ({"export.formats": ("npz",), "export.directory": "{data}"}, "npz: holds something else"),
+        ({"export.formats": ("npz",), "export.directory": "x" * 300}, "File name too long"),
+    ],
+)
+def test_what_the_last_stages_would_refuse_is_refused_first(config, tmp_path, options, message):
+    if "fkd" in options.get("export.formats", ()):
+        pytest.importorskip("torch")
+    (tmp_path / "npz").mkdir()
+    (tmp_path / "npz" / "mine.txt").touch()
+    run = tmp_path / "run"
+    for path, value in options.items():
+        if isinstance(value, str):
+            value = value.format(run=run, data=tmp_path)
+        config.update_from_flattened_dict({path: value})
+    if message is None:
+        announce(config, WorkDir(run), ALL)
+        return
+    with pytest.raises(InputError, match=message):
+        announce(config, WorkDir(run), ALL)
+    announce(config, WorkDir(run), ALL[:3])  # which do not come to that
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("order_seed", "message"), [(42, None), (1, "export fkd: labels.order_seed 1; expected 42")]
+)
+def test_labels_that_an_earlier_run_stored_can_be_exported(config, tmp_path, order_seed, message):
+    pytest.importorskip("torch")
+    config.export.formats = ("labels", "fkd")
+    workdir = WorkDir(tmp_path / "run")
+    workdir.labels.mkdir(parents=True)
+    workdir.write_json(
+        workdir.labels / "labels.json", {"mode": "stored", "stored": {"order_seed": order_seed}}
+    )
+    if message is None:
+        announce(config, workdir, ["export"])
+        return
+    with pytest.raises(InputError, match=message):
+        announce(config, workdir, ["export"])
 
 
 def test_the_digits_are_counted(config):
