@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from delt_jax.data.decoding import decode, is_image_name
 from delt_jax.errors import InputError
+from delt_jax.runtime import faults
 
 # What the two splits may be called, the first that is there wins.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
@@ -170,7 +171,8 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry]:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
+    except OSError as error:  # a link to itself
+        faults.pass_on(error, entry.path)
         return False
 
 

@@ -1,5 +1,6 @@
 """ImageFolder trees as sources, tidy ones and others."""
 
+import errno
 import os
 
 import numpy as np
@@ -108,6 +109,21 @@ def test_two_folders_wherever_they_lie(tree):
     assert train.class_names == test.class_names == ("cat", "dog")
     assert (train.names[0], test.names[0]) == ("cat/0.png", "cat/0.png")
     assert (len(train), len(test)) == (6, 4)
+
+
+def test_a_disk_that_does_not_answer_hides_no_class(tree, monkeypatch):
+    class Entry:
+        name, path = "dog", str(tree / "train" / "dog")
+
+        def is_symlink(self):
+            return False
+
+        def is_dir(self):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), self.path)
+
+    monkeypatch.setattr(image_folder, "_entries", lambda folder: [Entry()])
+    with pytest.raises(OSError, match="Input/output error"):
+        open_image_folder(tree, "train")
 
 
 def test_class_folders_may_be_links(tree, tmp_path_factory):
