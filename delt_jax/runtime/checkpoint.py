@@ -1,6 +1,8 @@
 """Checkpoints of work under way, through Orbax (its v1 API)."""
 
+import contextlib
 import hashlib
+import logging
 import os
 import pathlib
 import re
@@ -9,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +19,13 @@ import numpy as np
 import safetensors.numpy
 from orbax.checkpoint import v1 as ocp
 
+from delt_jax.errors import in_one_line
 from delt_jax.runtime import faults, hosts, interruption
 from delt_jax.runtime.workdir import write_atomically
 
 KEEP = 2  # the latest, and the one before it in case the latest cannot be read
 SUFFIX = ".safetensors"
+_SHOWN = 200  # letters of what a library says of a checkpoint that it cannot read
 # What a disk said, in the traceback of another process: Python's words and TensorStore's.
 _ERRNO = re.compile(r"(?:\[Errno |os_error_code=')(\d+)")
 
@@ -71,7 +75,8 @@ class Checkpointer:
             except Exception as error:  # of a damaged file libraries raise almost anything
                 if isinstance(error, MemoryError) or faults.explained(error):
                     raise  # the checkpoint may well be whole
-                print(f"checkpoint {step} in {self._directory} cannot be read: {error}")
+                reason = in_one_line(str(error))[:_SHOWN]
+                print(f"checkpoint {step} in {self._directory} cannot be read: {reason}")
                 continue
             if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) == shapes:
                 return step, tree
@@ -103,7 +108,8 @@ class Checkpointer:
 
     def _save_alone(self, step: int, tree: Any) -> None:
         try:
-            is_saved = self._open().save(step, tree, overwrite=True)
+            with _unlogged(), faults.named(self._directory / str(step)):
+                is_saved = self._open().save(step, tree, overwrite=True)
         except Exception:
             self._inner = None  # closing it would only raise the same again
             self._sweep()
@@ -130,7 +136,8 @@ class Checkpointer:
         if path.suffix == SUFFIX:
             return _read(path, like)
         if hosts.current().count == 1:
-            return self._open().load(step, like)
+            with _unlogged():
+                return self._open().load(step, like)
         with tempfile.TemporaryDirectory() as folder:
             copy = pathlib.Path(folder) / f"copy{SUFFIX}"
             _convert_alone(path, copy)
@@ -146,6 +153,18 @@ class Checkpointer:
                 cleanup_tmp_directories=True,
             )
         return self._inner
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps Orbax from logging, traceback and all, the error that it then raises."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _sealed(tree: Any) -> dict[str, Any]:
