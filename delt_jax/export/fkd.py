@@ -23,6 +23,9 @@ from delt_jax.errors import InputError
 from delt_jax.export.compact_labels import copy_images, labels_of
 from delt_jax.export.stored_labels import LabelFiles
 
+MOST_PER_CLASS = 1_000  # names of images have three digits, and are sorted as text
+FILE_BYTES = 2_200  # of a batch's file beside its tensors, by torch.save
+
 if TYPE_CHECKING:
     from delt_jax.export.distilled_set import DistilledSet
 
@@ -53,7 +56,7 @@ def write(source: "DistilledSet", destination: pathlib.Path, options: Mapping[st
         first = next(name for name, other in zip(names, sorted(names)) if name != other)
         raise InputError(
             f"{source.directory / '/'.join(first)}: sorted by name the images come in another "
-            "order than by class and slot; expected at most 1,000 images a class"
+            f"order than by class and slot; expected at most {MOST_PER_CLASS:,} images a class"
         )
     write_labels(files, record, destination / "labels")
     copy_images(source, destination)
@@ -99,6 +102,14 @@ def check_order(order_seed: int) -> None:
         raise InputError(
             f"export fkd: labels.order_seed {order_seed}; expected {FKD_SEED}, the order that "
             "FKD's loader draws"
+        )
+
+
+def check_ipc(ipc: int) -> None:
+    """Raises `InputError` for more images of a class than sort by their names."""
+    if ipc > MOST_PER_CLASS:
+        raise InputError(
+            f"export fkd: ipc {ipc:,}; expected at most {MOST_PER_CLASS:,} images a class"
         )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from delt_jax.errors import InputError
 from delt_jax.export import fkd, formats, manifest
 from delt_jax.export.stored_labels import read_record
 from delt_jax.runtime.metrics import MetricsLog
@@ -46,7 +47,7 @@ def check(config: Any, workdir: WorkDir, makes_labels: bool) -> None:
     """Checks before a run begins what else would end it with its last stage.
 
     Args:
-      config: as in `run`, and `labels.order_seed`.
+      config: as in `run`, `ipc` and `labels.order_seed`.
       workdir: of the run.
       makes_labels: whether an earlier stage of the run stores labels.
 
@@ -55,7 +56,13 @@ def check(config: Any, workdir: WorkDir, makes_labels: bool) -> None:
     """
     names, _ = read_options(config)
     if names:
-        formats.check_destination(_parent(config, workdir), workdir.distilled, names)
+        parent = _parent(config, workdir)
+        formats.check_destination(parent, workdir.distilled, names)
+        if "labels" in names and (parent / "labels").resolve() == workdir.labels.resolve():
+            raise InputError(
+                f"export.directory: got {config.export.directory!r}, in which the run's own labels "
+                "are; expected another folder for the format labels"
+            )
     for name in names:
         if not formats.FORMATS[name].of_labels:
             continue
@@ -65,6 +72,7 @@ def check(config: Any, workdir: WorkDir, makes_labels: bool) -> None:
             order_seed = read_record(workdir.labels)["stored"]["order_seed"]
         if name == "fkd":
             fkd.check_order(order_seed)
+            fkd.check_ipc(config.ipc)
 
 
 def _parent(config: Any, workdir: WorkDir) -> pathlib.Path:

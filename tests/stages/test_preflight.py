@@ -153,6 +153,22 @@ ALL = ("squeeze", "select", "synthesize", "relabel", "evaluate", "fairness", "re
             "export fkd: labels.order_seed 1; expected 42",
         ),
         (
+            {
+                "export.formats": ("labels",),
+                "evaluate.labels": ("soft", "stored"),
+                "export.directory": "{run}",
+            },
+            "run', in which the run's own labels are; expected another folder",
+        ),
+        (
+            {
+                "export.formats": ("npz",),
+                "evaluate.labels": ("soft", "stored"),
+                "export.directory": "{run}",
+            },
+            None,
+        ),
+        (
             {"export.formats": ("npz",), "export.directory": "{run}/distilled/sub"},
             "distilled/sub: lies in the distilled set",
         ),
@@ -180,11 +196,18 @@ def test_what_the_last_stages_would_refuse_is_refused_first(config, tmp_path, op
 
 
 @pytest.mark.parametrize(
-    ("order_seed", "message"), [(42, None), (1, "export fkd: labels.order_seed 1; expected 42")]
+    ("ipc", "order_seed", "message"),
+    [
+        (1000, 42, None),
+        (2, 1, "export fkd: labels.order_seed 1; expected 42"),
+        (1001, 42, "export fkd: ipc 1,001; expected at most 1,000 images a class"),
+    ],
 )
-def test_labels_that_an_earlier_run_stored_can_be_exported(config, tmp_path, order_seed, message):
+def test_labels_that_an_earlier_run_stored_can_be_exported(
+    config, tmp_path, ipc, order_seed, message
+):
     pytest.importorskip("torch")
-    config.export.formats = ("labels", "fkd")
+    config.ipc, config.export.formats = ipc, ("labels", "fkd")
     workdir = WorkDir(tmp_path / "run")
     workdir.labels.mkdir(parents=True)
     workdir.write_json(
