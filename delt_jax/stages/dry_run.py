@@ -230,7 +230,9 @@ def _work_table(tasks: Sequence[Task], plan: Plan) -> list[str]:
 
 def _held_table(name: str, held: Sequence[Holding]) -> list[str]:
     rows = [(name, "GB", "from")]
-    rows += [(part.what, f"{part.size / 1e9:,.2f}", part.why) for part in held]
+    for part in held:
+        gigabytes = part.size / 1e9
+        rows.append((part.what, f"{gigabytes:,.2f}" if gigabytes >= 0.01 else "<0.01", part.why))
     return _aligned(rows, right=(1,))
 
 

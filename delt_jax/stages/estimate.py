@@ -11,10 +11,13 @@ from typing import Any, Literal
 
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.data.split_sizes import SplitSizes
+from delt_jax.export import fkd
+from delt_jax.export.label_coding import PLAIN
 from delt_jax.export.stored_labels import VIEW_BYTES, stored_bytes
 from delt_jax.models.students import student_archs
 from delt_jax.stages.labelling import coding_of
 from delt_jax.stages.planning import Plan
+from delt_jax.stages.protocol import protocol_defaults
 
 Split = Literal["first host", "devices", "hosts"]
 """What a task is dealt out over: one host's devices, all devices, or hosts with all of theirs."""
@@ -26,6 +29,7 @@ JPEG_BYTES_PER_PIXEL = 0.5  # at quality 75, of synthesised images, which are bu
 PNG_BYTES_PER_PIXEL = 3.0  # at most, as if nothing could be compressed
 TABLE_ROW_BYTES = 64  # of ranking.csv and selection.csv
 RECORD_BYTES = 500  # of an image in manifest.json, and the same in synthesis/batches
+TAR_BYTES = 3_000  # of a sample in a WebDataset shard, beside the image: blocks and headers
 KEPT_CHECKPOINTS = 2  # delt_jax/runtime/checkpoint.py
 FLOAT32 = 4  # bytes
 
@@ -298,8 +302,8 @@ def disk(
     """What a run writes to its work directory.
 
     Args:
-      config: reads `distilled.format`, `evaluate.{labels,epochs}`, `select.ranking` and
-        `teacher.weights`.
+      config: reads `ipc`, `distilled.format`, `evaluate`, `labels`, `select.ranking`,
+        `teacher.weights` and `export`.
       plan: of the synthesis.
       image_size: S.
       sizes: images of the splits; None where that is not known.
@@ -308,8 +312,7 @@ def disk(
       width: class batches side by side on each.
     """
     images = plan.schedule.ipc * plan.num_classes
-    per_pixel = JPEG_BYTES_PER_PIXEL if config.distilled.format == "jpg" else PNG_BYTES_PER_PIXEL
-    assumed = "assumed" if config.distilled.format == "jpg" else "at most"
+    per_pixel, assumed = _file_bytes_per_pixel(config.distilled.format)
     slots = max(len(batch.slots) for batch in plan.batches) * devices * width
     found = [
         Holding(
@@ -358,4 +361,43 @@ def disk(
                 f"{TABLE_ROW_BYTES} bytes a row, assumed",
             )
         )
-    return found
+    return found + [
+        _exported(config, name, images, plan.num_classes, image_size)
+        for name in config.export.formats
+    ]
+
+
+def _file_bytes_per_pixel(encoding: str) -> tuple[float, str]:
+    """Bytes of a pixel in an image file, and how sure they are."""
+    if encoding == "jpg":
+        return JPEG_BYTES_PER_PIXEL, "assumed"
+    return PNG_BYTES_PER_PIXEL, "at most"
+
+
+def _exported(config: Any, name: str, images: int, classes: int, image_size: int) -> Holding:
+    """What an export holds, its manifest included."""
+    kept = ("labels", "fkd")  # whose images stay as they are
+    encoding = "" if name in kept else config.export.encoding
+    per_pixel, why = _file_bytes_per_pixel(encoding or config.distilled.format)
+    why = f"image files of {per_pixel:g} bytes a pixel, {why}"
+    logits = FLOAT32 * classes if config.export.labels == "soft" else 0
+    beside: float = 0  # bytes of an image's labels
+    if name in ("tensors", "safetensors", "npz"):
+        per_pixel, why = (12, "float32") if name == "tensors" else (3, "uint8")
+        beside = 8 + logits
+        if name == "npz":
+            why += ", at most: compressed"
+    elif name == "webdataset":
+        beside = TAR_BYTES
+        why += f", {TAR_BYTES:,} of tar a sample"
+    elif name in kept:
+        epochs = config.labels.epochs or config.evaluate.epochs
+        coding = coding_of(config.labels, classes, config.evaluate.temperature)
+        beside = stored_bytes(epochs, 1, classes, PLAIN if name == "fkd" else coding)
+        why += ", and the labels"
+        if name == "fkd":
+            published, _ = protocol_defaults(config.teacher.arch, config.ipc, classes, image_size)
+            beside += epochs * fkd.FILE_BYTES / (config.evaluate.batch_size or published)
+            why += f" in float16, {fkd.FILE_BYTES:,} bytes more a batch"
+    size = images * (per_pixel * image_size**2 + beside + RECORD_BYTES)
+    return Holding(f"export of {images:,} images: {name}", size, why)

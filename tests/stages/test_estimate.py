@@ -5,6 +5,7 @@ import pytest
 from configs import imagenet
 from delt_jax.data.specs import get_spec
 from delt_jax.data.split_sizes import SPLIT_SIZES, SplitSizes
+from delt_jax.export.formats import FORMATS
 from delt_jax.runtime.device_table import MACHINES
 from delt_jax.stages import estimate
 from delt_jax.stages.estimate import Task
@@ -151,6 +152,35 @@ def test_disk_of_imagenet_at_ipc_50():
     assert labels.what == "labels/: 50,000 images x 30 epochs"
     assert labels.size == 50_000 * 30 * (101 + 2 + 2 * 100 + 25)  # .49 GB
     assert labels.why == "the 100 largest of 1,000 int8 logits and 25 bytes of view each"
+
+
+def test_disk_of_exports():
+    config = imagenet.get_config("ipc=50,weights=torchvision")
+    config.export.formats = tuple(FORMATS)
+    plan, views = make_plan(config, 1000), 50_000 * 300
+
+    def held(**options):
+        config.update_from_flattened_dict(options)
+        parts = estimate.disk(config, plan, 224, None, 47e6)[-len(FORMATS) :]
+        return {part.what.removeprefix("export of 50,000 images: "): part.size for part in parts}
+
+    manifest, files = 50_000 * 500, 50_000 * 224 * 224 * 0.5
+    assert held() == {
+        "image_folder": files + manifest,
+        "tensors": 50_000 * (224 * 224 * 3 * 4 + 8) + manifest,  # 30.1 GB
+        "safetensors": 50_000 * (224 * 224 * 3 + 8) + manifest,
+        "npz": 50_000 * (224 * 224 * 3 + 8) + manifest,
+        "webdataset": files + 50_000 * 3_000 + manifest,
+        "huggingface": files + manifest,
+        "array_record": files + manifest,
+        "labels": files + views * (2 * 1000 + 25) + manifest,  # 31.6 GB
+        "fkd": files + views * (2 * 1000 + 25 + 2_200 / 200) + manifest,
+    }
+    larger = held(**{"export.encoding": "png", "export.labels": "soft"})
+    assert larger["huggingface"] == 6 * files + manifest
+    assert larger["tensors"] == 50_000 * (224 * 224 * 3 * 4 + 8 + 4000) + manifest
+    fewer = held(**{"labels.epochs": 30, "labels.dtype": "int8"})
+    assert fewer["labels"] < fewer["fkd"] < 0.2 * larger["fkd"]
 
 
 def test_the_machines_are_those_of_their_vendors():
