@@ -209,9 +209,9 @@ def _start_second(start: Start) -> str:
     second = start.again()
     deadline = time.monotonic() + SECOND_SECONDS
     while start.is_running and second.is_running and time.monotonic() < deadline:
-        is_last = start.stage() == STAGES[-1]  # after which the lock is free
-        holder = _holder(start.workdir)
-        if holder == second.process.pid and not is_last and start.is_running:
+        is_held = _holder(start.workdir) == second.process.pid
+        # After the last stage the lock is free, though the process takes a moment to end.
+        if is_held and not start.has_begun(STAGES[-1]) and start.is_running:
             second.process.kill()
         time.sleep(POLL_SECONDS)
     was_running = start.is_running

@@ -93,6 +93,10 @@ class Start:
                 newest, found = written, name
         return found
 
+    def has_begun(self, stage: str) -> bool:
+        """Whether a stage has begun since this start, in it or in a second run beside it."""
+        return modified(self.workdir / "stages" / f"{stage}.json") > self._began_wall
+
     def await_stage(self, stage: str, seconds: float) -> bool:
         """Waits until a stage, or a later one, is under way; False where the process ends first."""
         deadline, wanted = time.monotonic() + seconds, STAGES.index(stage)

@@ -108,12 +108,19 @@ HOLDS = """
 import json, os, pathlib, sys, time
 pathlib.Path(".lock").write_text(json.dumps({"process": os.getpid()}))
 print("held", flush=True)
-time.sleep(60)
+time.sleep(3)
 """
 
 
-@pytest.mark.parametrize("is_refused", [True, False])
-def test_a_second_run_beside_the_first_is_noticed(tmp_path, is_refused):
+@pytest.mark.parametrize(
+    ("code", "is_last", "is_problem"),
+    [
+        ("raise SystemExit(2)", False, False),
+        (HOLDS, False, True),
+        (f"import time; time.sleep(1){HOLDS}", True, False),  # the first has freed the lock
+    ],
+)
+def test_a_second_run_beside_the_first_is_noticed(tmp_path, code, is_last, is_problem):
     class FakeStart:
         workdir = tmp_path
 
@@ -124,23 +131,23 @@ def test_a_second_run_beside_the_first_is_noticed(tmp_path, is_refused):
         def is_running(self):
             return self.process.poll() is None
 
-        def stage(self):
-            return "synthesize"
+        def has_begun(self, stage):
+            return is_last and stage == "export"
 
         def wait(self, seconds):
             return self.process.wait(seconds)
 
         def again(self):
-            return FakeStart("raise SystemExit(2)" if is_refused else HOLDS)
+            return FakeStart(code)
 
-    first = FakeStart("import time; time.sleep(60)")
+    first = FakeStart(f"import time; time.sleep({2 if is_last else 60})")
     fault = faults.Fault(faults.KINDS["second"], first, random.Random(0))
     try:
         assert fault.inflict()
     finally:
         first.process.kill()
         first.process.wait()
-    assert bool(fault.problem) is not is_refused
+    assert bool(fault.problem) is is_problem
 
 
 def test_the_table_counts_and_a_loss_is_not_good():
