@@ -10,7 +10,12 @@ from delt_jax.report import charts, orderings, sweep_charts
 from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import LOSSLESS_SIDE
 from delt_jax.report.page import environment
-from delt_jax.report.sweep_table import continual_rows, several_students, table_rows
+from delt_jax.report.sweep_table import (
+    continual_rows,
+    has_paper,
+    several_students,
+    table_rows,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,7 @@ def render(sweep: dict[str, Any], strips: Mapping[str, Sequence[Thumbnail]]) -> 
             rows=table_rows(sweep),
             done=sum(point["state"] == "done" for point in sweep["points"]),
             several=several,
+            is_published=has_paper(sweep),
             findings=findings(sweep["claims"], several),
             sentence=lambda claim: orderings.sentence(claim, several),
             top1=sweep_charts.top1_plot(sweep),

@@ -11,8 +11,9 @@ COLUMNS = (
 )
 _HEADS = (
     *("point", "student", "top-1", "best", "hard labels", "cosine", "image-iterations"),
-    *("seconds of synthesis", "paper", "difference"),
+    "seconds of synthesis",
 )
+_PAPER_HEADS = ("paper", "difference")  # where the paper has a number for any row
 
 
 def table_rows(sweep: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -34,6 +35,11 @@ def several_students(sweep: dict[str, Any]) -> bool:
     return any(len(point["rows"]) > 1 for point in sweep["points"])
 
 
+def has_paper(sweep: dict[str, Any]) -> bool:
+    """Whether the paper has a number for any row."""
+    return any(row["paper"] for _, row in table_rows(sweep))
+
+
 def cells(pair: tuple[dict[str, Any], dict[str, Any]]) -> list[Any]:
     """The values of `COLUMNS`, unrounded; None where something was not measured."""
     point, row = pair
@@ -48,35 +54,34 @@ def cells(pair: tuple[dict[str, Any], dict[str, Any]]) -> list[Any]:
 
 def markdown(sweep: dict[str, Any]) -> str:
     """The table and the orderings of sweep.json as Markdown."""
+    is_published = has_paper(sweep)
+    heads = _HEADS + _PAPER_HEADS * is_published
     lines = [
         f"# {sweep['title']}",
         "",
         "Top-1 in %, mean +- sample deviation over (so many) seeds, after the last epoch; the best "
         "epoch, chosen on the test set, beside it. Cosine of images to their class's centroid: "
-        "lower is more diverse. Difference: here less the paper.",
+        "lower is more diverse." + " Difference: here less the paper." * is_published,
         "",
-        _line(_HEADS),
-        _line(["---"] * len(_HEADS)),
+        _line(heads),
+        _line(["---"] * len(heads)),
     ]
     for point, row in table_rows(sweep):
         hard, paper = row["hard_labels"], row["paper"]
         top1 = _mean(row["top1_mean"], row["top1_std"])
-        lines.append(
-            _line(
-                [
-                    point["name"] if point["state"] == "done" else f"{point['name']} (not done)",
-                    row["student"],
-                    f"{top1} ({row['n']})" if row["n"] else "-",
-                    _mean(row["best_mean"], row["best_std"]),
-                    _mean(hard["top1_mean"], hard["top1_std"]) if hard else "-",
-                    "-" if point["cosine"] is None else f"{point['cosine']:.3f}",
-                    _count(point["image_iterations"]),
-                    _count(point["seconds"]),
-                    f"{paper['top1']:g} ({paper['source']})" if paper else "-",
-                    "-" if row["difference"] is None else f"{row['difference']:+.1f}",
-                ]
-            )
-        )
+        texts = [
+            point["name"] if point["state"] == "done" else f"{point['name']} (not done)",
+            row["student"],
+            f"{top1} ({row['n']})" if row["n"] else "-",
+            _mean(row["best_mean"], row["best_std"]),
+            _mean(hard["top1_mean"], hard["top1_std"]) if hard else "-",
+            "-" if point["cosine"] is None else f"{point['cosine']:.3f}",
+            _count(point["image_iterations"]),
+            _count(point["seconds"]),
+            f"{paper['top1']:g} ({paper['source']})" if paper else "-",
+            "-" if row["difference"] is None else f"{row['difference']:+.1f}",
+        ]
+        lines.append(_line(texts[: len(heads)]))
     for student, points in continual_rows(sweep).items():
         counts = sorted({step["classes"] for steps in points.values() for step in steps})
         lines += ["", _line((f"{student}, classes seen", *counts))]

@@ -171,6 +171,23 @@ def test_every_student_has_its_row_and_its_paper(tmp_path):
     assert "Reversed here (1): top-1 of delt above rded with conv3." in text
 
 
+def test_without_numbers_of_the_paper_no_columns_are_for_them(tmp_path):
+    made = fabricated.make_sweep(("delt",))
+    sweep = dataclasses.replace(made, points=(dataclasses.replace(made.points[0], paper={}),))
+    steps = fabricated.make_steps(tmp_path, sweep)
+    fabricated.finish(steps[0])
+    collect(sweep, steps, tmp_path)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[4].endswith("| image-iterations | seconds of synthesis |")
+    assert {line.count("|") for line in lines[4:7]} == {9}
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    rows = re.findall(r"<tr>.*</tr>", text[: text.index('id="accuracy"')])
+    assert [row.count("<th") + row.count("<td") for row in rows] == [8, 8]
+    assert "less the paper" not in "".join(lines) + text
+    header = (tmp_path / "sweep.csv").read_text().splitlines()[0]
+    assert header.endswith("paper,paper_source,difference")  # programs find the same columns
+
+
 def test_names_of_other_people_stay_text(tmp_path):
     sweep = fabricated.make_sweep(("delt",))
     steps = fabricated.make_steps(tmp_path, sweep)
