@@ -23,12 +23,11 @@ from delt_jax.errors import InputError
 from delt_jax.export.compact_labels import copy_images, labels_of
 from delt_jax.export.stored_labels import LabelFiles
 
-MOST_PER_CLASS = 1_000  # names of images have three digits, and are sorted as text
-FILE_BYTES = 2_200  # of a batch's file beside its tensors, by torch.save
-
 if TYPE_CHECKING:
     from delt_jax.export.distilled_set import DistilledSet
 
+MOST_PER_CLASS = 1_000  # names of images have three digits, and are sorted as text
+FILE_BYTES = 2_200  # of a batch's file beside its tensors, by torch.save
 LOADING = """
 import torch
 batch = torch.load("labels/epoch_0/batch_0.tar", weights_only=True)

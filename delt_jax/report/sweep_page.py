@@ -10,12 +10,7 @@ from delt_jax.report import charts, orderings, sweep_charts
 from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import LOSSLESS_SIDE
 from delt_jax.report.page import environment
-from delt_jax.report.sweep_table import (
-    continual_rows,
-    has_paper,
-    several_students,
-    table_rows,
-)
+from delt_jax.report.sweep_table import continual_rows, has_paper, several_students, table_rows
 
 
 @dataclasses.dataclass(frozen=True)

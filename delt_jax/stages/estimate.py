@@ -12,12 +12,13 @@ from typing import Any, Literal
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.data.split_sizes import SplitSizes
 from delt_jax.export import fkd
-from delt_jax.export.label_coding import PLAIN
+from delt_jax.export.formats import FORMATS
+from delt_jax.export.label_coding import PLAIN, LabelCoding
 from delt_jax.export.stored_labels import VIEW_BYTES, stored_bytes
 from delt_jax.models.students import student_archs
 from delt_jax.stages.labelling import coding_of
 from delt_jax.stages.planning import Plan
-from delt_jax.stages.protocol import protocol_defaults
+from delt_jax.stages.protocol import images_a_step
 
 Split = Literal["first host", "devices", "hosts"]
 """What a task is dealt out over: one host's devices, all devices, or hosts with all of theirs."""
@@ -102,7 +103,7 @@ def tasks(
         )
     found.append(Task("relabel", f"{arch} on {images:,} images", images * forward, "first host"))
     if "stored" in config.evaluate.labels:
-        epochs = config.labels.epochs or config.evaluate.epochs
+        epochs, _ = _stored(config, plan.num_classes)
         found.append(
             Task(
                 "relabel",
@@ -335,8 +336,7 @@ def disk(
             )
         )
     if "stored" in config.evaluate.labels:
-        epochs = config.labels.epochs or config.evaluate.epochs
-        coding = coding_of(config.labels, plan.num_classes, config.evaluate.temperature)
+        epochs, coding = _stored(config, plan.num_classes)
         found.append(
             Holding(
                 f"labels/: {images:,} images x {epochs} epochs",
@@ -367,6 +367,12 @@ def disk(
     ]
 
 
+def _stored(config: Any, classes: int) -> tuple[int, LabelCoding]:
+    """Epochs of stored labels, and how their logits are kept."""
+    epochs = config.labels.epochs or config.evaluate.epochs
+    return epochs, coding_of(config.labels, classes, config.evaluate.temperature)
+
+
 def _file_bytes_per_pixel(encoding: str) -> tuple[float, str]:
     """Bytes of a pixel in an image file, and how sure they are."""
     if encoding == "jpg":
@@ -376,8 +382,8 @@ def _file_bytes_per_pixel(encoding: str) -> tuple[float, str]:
 
 def _exported(config: Any, name: str, images: int, classes: int, image_size: int) -> Holding:
     """What an export holds, its manifest included."""
-    kept = ("labels", "fkd")  # whose images stay as they are
-    encoding = "" if name in kept else config.export.encoding
+    has_labels = FORMATS[name].of_labels
+    encoding = "" if has_labels else config.export.encoding  # beside labels images stay as they are
     per_pixel, why = _file_bytes_per_pixel(encoding or config.distilled.format)
     why = f"image files of {per_pixel:g} bytes a pixel, {why}"
     logits = FLOAT32 * classes if config.export.labels == "soft" else 0
@@ -390,14 +396,13 @@ def _exported(config: Any, name: str, images: int, classes: int, image_size: int
     elif name == "webdataset":
         beside = TAR_BYTES
         why += f", {TAR_BYTES:,} of tar a sample"
-    elif name in kept:
-        epochs = config.labels.epochs or config.evaluate.epochs
-        coding = coding_of(config.labels, classes, config.evaluate.temperature)
+    elif has_labels:
+        epochs, coding = _stored(config, classes)
         beside = stored_bytes(epochs, 1, classes, PLAIN if name == "fkd" else coding)
         why += ", and the labels"
         if name == "fkd":
-            published, _ = protocol_defaults(config.teacher.arch, config.ipc, classes, image_size)
-            beside += epochs * fkd.FILE_BYTES / (config.evaluate.batch_size or published)
+            batch = images_a_step(config, config.teacher.arch, classes, image_size)
+            beside += epochs * fkd.FILE_BYTES / batch
             why += f" in float16, {fkd.FILE_BYTES:,} bytes more a batch"
     size = images * (per_pixel * image_size**2 + beside + RECORD_BYTES)
     return Holding(f"export of {images:,} images: {name}", size, why)

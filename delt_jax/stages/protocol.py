@@ -145,6 +145,19 @@ def check(options: Any) -> None:
             )
 
 
+def images_a_step(config: Any, student: str, num_classes: int, image_size: int) -> int:
+    """The batch size that is asked for, else the published one; at most as many as there are.
+
+    Args:
+      config: reads `ipc` and `evaluate.batch_size`.
+      student: architecture.
+      num_classes: of the data set.
+      image_size: side in pixels.
+    """
+    published, _ = protocol_defaults(student, config.ipc, num_classes, image_size)
+    return min(config.evaluate.batch_size or published, config.ipc * num_classes)
+
+
 def batch_size(config: Any, student: str, spec: DatasetSpec) -> int:
     """The batch size that a student is trained with on this machine's devices.
 
@@ -157,8 +170,7 @@ def batch_size(config: Any, student: str, spec: DatasetSpec) -> int:
       InputError: where the devices cannot share it.
     """
     options = config.evaluate
-    published, _ = protocol_defaults(student, config.ipc, spec.num_classes, spec.image_size)
-    size = min(options.batch_size or published, config.ipc * spec.num_classes)
+    size = images_a_step(config, student, spec.num_classes, spec.image_size)
     devices = jax.local_device_count()
     if options.batch_norm == "per_device" and size % devices:
         raise InputError(

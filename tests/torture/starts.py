@@ -88,14 +88,18 @@ class Start:
         """The stage that is under way, by the record that was written last since the start."""
         newest, found = self._began_wall, START
         for name in STAGES[1:]:
-            written = modified(self.workdir / "stages" / f"{name}.json")
+            written = self._recorded(name)
             if written > newest:
                 newest, found = written, name
         return found
 
     def has_begun(self, stage: str) -> bool:
         """Whether a stage has begun since this start, in it or in a second run beside it."""
-        return modified(self.workdir / "stages" / f"{stage}.json") > self._began_wall
+        return self._recorded(stage) > self._began_wall
+
+    def _recorded(self, stage: str) -> int:
+        """When the record of a stage was written, as it begins and as it ends; as `modified`."""
+        return modified(self.workdir / "stages" / f"{stage}.json")
 
     def await_stage(self, stage: str, seconds: float) -> bool:
         """Waits until a stage, or a later one, is under way; False where the process ends first."""
