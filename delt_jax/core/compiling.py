@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from delt_jax import target
+
 # Of the libraries that XLA's CPU backend knows, YNNPACK is its default for convolutions; Eigen's
 # are 10 to 27 % faster in our programs on two cores (benchmarks/synthesis.py, jax 0.10.2).
 CPU_OPTIONS = {
@@ -14,11 +16,13 @@ CPU_OPTIONS = {
 }
 
 
-@functools.cache
 def compiler_options() -> dict[str, Any]:
-    """Options for `jax.jit` and `jax.stages.Lowered.compile` on the default backend."""
-    if jax.default_backend() != "cpu":
-        return {}
+    """Options for `jax.jit` and `jax.stages.Lowered.compile`."""
+    return _known_cpu_options() if target.platform() == "cpu" else {}
+
+
+@functools.cache
+def _known_cpu_options() -> dict[str, Any]:
     try:
         jax.jit(lambda x: x, compiler_options=CPU_OPTIONS)(0.0)
     except (jax.errors.JaxRuntimeError, ValueError):

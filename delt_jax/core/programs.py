@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
+from delt_jax import target
 from delt_jax.core import data_parallel
 from delt_jax.core.augment.stored_views import StoredLabels, StoredViews, show
 from delt_jax.core.augment.views import (
@@ -103,7 +104,7 @@ class Labeller(NamedTuple):
 
 def steps_per_call(elsewhere: int = STEPS_PER_CALL) -> int:
     """How many steps a call pays for: on a CPU one, for in a loop convolutions have one thread."""
-    return 1 if jax.default_backend() == "cpu" else elsewhere
+    return 1 if target.platform() == "cpu" else elsewhere
 
 
 def compute_dtype(name: str) -> jnp.dtype | None:
@@ -112,7 +113,7 @@ def compute_dtype(name: str) -> jnp.dtype | None:
     "auto" is bfloat16 where the hardware has it, which a CPU has not.
     """
     if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        name = "float32" if target.platform() == "cpu" else "bfloat16"
     return None if name == "float32" else jnp.dtype(name)
 
 

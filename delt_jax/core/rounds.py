@@ -122,6 +122,39 @@ class Program:
             self._compiled[shape] = self._compiler.submit(lowered.compile, compiler_options())
         return self._compiled[shape]
 
+    def compile(
+        self, variables: Variables, pack: Pack, image_size: int, n: int
+    ) -> jax.stages.Compiled:
+        """The executable for the first `n` slots of a pack, without an array on any device.
+
+        So the devices of the mesh may be those of a machine that is elsewhere
+        (`jax.experimental.topologies`, `delt_jax.target.made_for`).
+
+        Args:
+          variables: of the teacher; only their shapes count.
+          pack: the class batches.
+          image_size: S.
+          n: slots.
+        """
+
+        def shaped(leaf: Any, sharding: NamedSharding | None) -> jax.ShapeDtypeStruct:
+            dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+            return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
+
+        dtype = jnp.result_type(float)
+        images: Any = jax.ShapeDtypeStruct((len(pack.labels), n, image_size, image_size, 3), dtype)
+        keys = jax.eval_shape(lambda: pack.keys(jax.random.key(0)))
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        of_steps = jax.ShapeDtypeStruct((self.steps_per_call,), dtype)
+        split = (State(images, images, images), pack.slots(0, n), keys)
+        whole = (number, number, of_steps, of_steps)
+        arguments = (
+            jax.tree.map(lambda leaf: shaped(leaf, self._whole), variables),
+            *jax.tree.map(lambda leaf: shaped(leaf, self._split), split),
+            *jax.tree.map(lambda leaf: shaped(leaf, self._whole), whole),
+        )
+        return self._compile(arguments).result()
+
     def executables(self) -> dict[tuple[int, int], jax.stages.Compiled]:
         """What has been compiled so far, by class batches and slots; waits for the compiler."""
         return {(g, n): found.result() for (g, n, *_), found in self._compiled.items()}

@@ -5,10 +5,10 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
+from delt_jax import target
 from delt_jax.data import unreadable
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.pipeline import UNREADABLE, Batch, batches, load
@@ -178,7 +178,7 @@ def measure_accuracy(
     answers = np.array(scope.classes) if scope and scope.argmax == "seen" else None
     num_classes = len(images.class_names)
     if not batch_size:
-        batch_size = CPU_TEST_BATCH_SIZE if jax.default_backend() == "cpu" else TEST_BATCH_SIZE
+        batch_size = CPU_TEST_BATCH_SIZE if target.platform() == "cpu" else TEST_BATCH_SIZE
     batch_size = max(1, min(batch_size, len(images)))
     correct, totals = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     waiting: collections.deque[tuple[Any, Int64[np.ndarray, " b"]]] = collections.deque()

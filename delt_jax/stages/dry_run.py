@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from delt_jax import target
 from delt_jax.core import packing, programs, rounds
 from delt_jax.data.specs import DatasetSpec, statistics
 from delt_jax.data.split_sizes import SPLIT_SIZES, SplitSizes
@@ -161,7 +162,7 @@ def _fits(
 
 def measure_here(config: Any, spec: DatasetSpec, plan: Plan) -> Measured:
     """Times steps of the config's synthesis on noise, with a teacher of noise."""
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = target.platform() == "cpu"
     pack = packing.make_packs(plan.batches[:1], 1)[0]
     r = 0 if on_cpu else packing_width.typical_round(pack)
     slots = min(pack.prefix(r), CPU_SLOTS) if on_cpu else pack.prefix(r)

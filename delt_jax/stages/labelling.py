@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
+from delt_jax import target
 from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.stored_views import StoredLabels, StoredViews, cut_out, draw_epoch
 from delt_jax.core.augment.views import Statistics
@@ -157,7 +158,7 @@ def make_labels(
             views=protocol.views,
         )
     )
-    batch_size = CPU_TEST_BATCH_SIZE if jax.default_backend() == "cpu" else TEST_BATCH_SIZE
+    batch_size = CPU_TEST_BATCH_SIZE if target.platform() == "cpu" else TEST_BATCH_SIZE
     batch_size = min(batch_size, len(images))
 
     def logits_of(views: StoredViews) -> np.ndarray:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from delt_jax import target
 from delt_jax.core import objectives, programs, synthesis
 from delt_jax.core.objectives import ImageMoments, Objective, Path
 from delt_jax.core.synthesis import Forward, Variables
@@ -16,11 +17,11 @@ from delt_jax.models import registry, windows
 
 
 def prepared(variables: Variables) -> Variables:
-    """A frozen teacher's variables with what makes its image gradients fast on this backend.
+    """A frozen teacher's variables with what makes its image gradients fast on this platform.
 
     On CPU, XLA would turn every kernel round anew at each step.
     """
-    return windows.with_adjoints(variables) if jax.default_backend() == "cpu" else variables
+    return windows.with_adjoints(variables) if target.platform() == "cpu" else variables
 
 
 def method(

@@ -3,14 +3,15 @@
 import jax
 import pytest
 
+from delt_jax import target
 from delt_jax.core import compiling
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew():
-    compiling.compiler_options.cache_clear()
+    compiling._known_cpu_options.cache_clear()
     yield
-    compiling.compiler_options.cache_clear()
+    compiling._known_cpu_options.cache_clear()
 
 
 def test_options_that_this_release_knows_are_given():
@@ -24,6 +25,6 @@ def test_options_that_it_does_not_know_are_left_out(monkeypatch):
     assert compiling.compiler_options() == {}
 
 
-def test_accelerators_get_none(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert compiling.compiler_options() == {}
+def test_accelerators_get_none():
+    with target.made_for("tpu"):
+        assert compiling.compiler_options() == {}

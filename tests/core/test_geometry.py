@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from delt_jax import target
 from delt_jax.core.augment import geometry
 from delt_jax.core.augment.geometry import Box, View
 
@@ -35,15 +36,22 @@ def slow_crop_resize(image, top, left, height, width):
     return result
 
 
+@pytest.fixture(params=["cpu", "gpu", "tpu"])
+def platform(request):
+    """The platforms that have forms of their own."""
+    with target.made_for(request.param):
+        yield
+
+
 @pytest.mark.parametrize("box", [(0, 0, 8, 8), (2, 1, 5, 7), (7, 7, 1, 1), (0, 3, 8, 2)])
-def test_crop_is_crop_then_bilinear_resize(x64, box):
+def test_crop_is_crop_then_bilinear_resize(x64, platform, box):
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
     result = geometry.resample(jnp.asarray(images), make_view(*box))
     expected = np.stack([slow_crop_resize(image, *box) for image in images])
     np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
-def test_flip_comes_after_crop_and_roll_after_flip(x64):
+def test_flip_comes_after_crop_and_roll_after_flip(x64, platform):
     images = np.random.default_rng(1).normal(size=(2, 8, 8, 3))
     result = geometry.resample(jnp.asarray(images), make_view(1, 2, 6, 5, True, (3, 2)))
     expected = np.stack([slow_crop_resize(image, 1, 2, 6, 5) for image in images])
@@ -56,7 +64,7 @@ def test_whole_image_view_is_the_identity():
     np.testing.assert_array_equal(geometry.resample(images, make_view(0, 0, 8, 8)), images)
 
 
-def test_per_image_views_equal_one_by_one(x64):
+def test_per_image_views_equal_one_by_one(x64, platform):
     images = jnp.asarray(np.random.default_rng(2).normal(size=(4, 8, 8, 3)))
     keys = jax.random.split(jax.random.key(3), 4)
     views = jax.vmap(lambda key: geometry.random_view(key, 8, 0.08, jitter=3))(keys)

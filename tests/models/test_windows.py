@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from delt_jax import target
 from delt_jax.models import registry, windows
 
 # side, stride, padding, height, width: kernels of this field and borders that do not fit.
@@ -60,8 +61,9 @@ def test_a_convolution_with_its_adjoint_has_the_gradients_of_one_without(
         np.testing.assert_allclose(our, their, rtol=0, atol=1e-12 * np.abs(their).max())
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 @pytest.mark.parametrize(("side", "stride", "padding", "height", "width"), WINDOWS[1:5])
-def test_max_pooling_has_the_gradient_of_a_scatter(side, stride, padding, height, width):
+def test_max_pooling_has_the_gradient_of_a_scatter(platform, side, stride, padding, height, width):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, height, width, 3))
     x = jnp.asarray(np.round(x, 1))  # of equal pixels, the first one takes it all
@@ -73,10 +75,12 @@ def test_max_pooling_has_the_gradient_of_a_scatter(side, stride, padding, height
     def ours(x):
         return windows.max_pool(x, side, stride, padding)
 
-    for one, other in zip(_gradient(ours, x), _gradient(reference, x), strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
-    batched = jax.vmap(lambda x: _gradient(ours, x[None])[1][0])(x)
-    np.testing.assert_allclose(batched[0], _gradient(ours, x[:1])[1][0], rtol=0, atol=1e-13)
+    wanted = _gradient(reference, x)
+    with target.made_for(platform):
+        for one, other in zip(_gradient(ours, x), wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
+        batched = jax.vmap(lambda x: _gradient(ours, x[None])[1][0])(x)
+        np.testing.assert_allclose(batched[0], _gradient(ours, x[:1])[1][0], rtol=0, atol=1e-13)
 
 
 def test_a_gradient_through_bfloat16_keeps_its_dtype():

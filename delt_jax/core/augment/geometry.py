@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from delt_jax import target
+
 CROP_TRIES = 10  # torchvision's RandomResizedCrop.get_params
 
 
@@ -188,5 +190,13 @@ def resample(
     batch = "b" if per_image else ""
     # HIGHEST: the default precision of a TPU would round pixels to 8 bits of mantissa.
     precision = jax.lax.Precision.HIGHEST
-    images = jnp.einsum(f"{batch}oh,bhwc->bowc", rows, images, precision=precision)
-    return jnp.einsum(f"{batch}pw,bowc->bopc", columns, images, precision=precision)
+    if target.platform() == "cpu":
+        images = jnp.einsum(f"{batch}oh,bhwc->bowc", rows, images, precision=precision)
+        return jnp.einsum(f"{batch}pw,bowc->bopc", columns, images, precision=precision)
+    # Elsewhere XLA turns the images round before each product. By channel they are what a product
+    # takes: a step of ResNet-18 at 224 px moves 3 to 8 % less memory on an H200, 12 % on a TPU
+    # (docs/performance.md).
+    planes = images.transpose(0, 3, 1, 2)
+    planes = jnp.einsum(f"bchw,{batch}pw->bchp", planes, columns, precision=precision)
+    planes = jnp.einsum(f"{batch}oh,bchp->bcop", rows, planes, precision=precision)
+    return planes.transpose(0, 2, 3, 1)
