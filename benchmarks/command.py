@@ -21,10 +21,17 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     flag("--dtype", choices=("float32", "bfloat16"), help="of our activations; theirs: float32")
     flag("--reference", type=pathlib.Path, help="a clone of VILA-Lab/DELT to time beside")
     flag("--threads", type=int, default=os.cpu_count(), help="torch's; JAX takes all cores")
-    flag("--json", type=pathlib.Path, help="file for what was measured")
-    flag("--table", type=pathlib.Path, help="file for the tables, which are printed too")
+    output_flags(made)
     flag("--plot", type=pathlib.Path, help="file for a figure (.svg, .png); needs matplotlib")
     return made
+
+
+def output_flags(made: argparse.ArgumentParser) -> None:
+    """Adds where results go."""
+    made.add_argument("--json", type=pathlib.Path, help="file for what was measured")
+    made.add_argument(
+        "--table", type=pathlib.Path, help="file for the tables, which are printed too"
+    )
 
 
 def write_json(result: Result, args: argparse.Namespace) -> None:
@@ -37,7 +44,7 @@ def run(
     parse: Callable[[], argparse.Namespace],
     measure: Callable[[argparse.Namespace], Result],
     table: Callable[[Result], str],
-    plot: Callable[[Result, pathlib.Path], None],
+    plot: Callable[[Result, pathlib.Path], None] | None = None,
 ) -> None:
     """Measures, prints the table, and writes the files that were asked for."""
     try:
@@ -48,7 +55,7 @@ def run(
         print(text)
         if args.table:
             args.table.write_text(text + "\n")
-        if args.plot:
+        if plot and args.plot:
             plot(result, args.plot)
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -93,14 +93,31 @@ class Recovery:
         """The slots of one class batch, and when each joins."""
         return schedule.class_batches(plan, self._classes, self.work.images)[0]
 
-    def program(self) -> rounds.Program:
-        """The steps as the stage has them, with nothing compiled."""
+    def program(self, mesh: Mesh | None = None) -> rounds.Program:
+        """The steps as the stage has them, with nothing compiled.
+
+        Args:
+          mesh: of other devices than those that class batches are split over here.
+        """
         options: Any = base.get_base().synthesis
         options.compute_dtype = self.work.dtype
         method = matching.method(
             self.module, self.work.size, self.variables, self._statistics, options
         )
-        return rounds.Program(method, self._mesh, self.steps_per_call)
+        return rounds.Program(method, mesh or self._mesh, self.steps_per_call)
+
+    def pack(self, plan: schedule.Schedule, class_batches: int, devices: int) -> packing.Pack:
+        """Class batches side by side on each device, all alike."""
+        width = class_batches * devices
+        return packing.make_packs([self.class_batch(plan)] * width, width, devices)[0]
+
+    def compiled(
+        self, mesh: Mesh, plan: schedule.Schedule, class_batches: int
+    ) -> jax.stages.Compiled:
+        """A step with all images active, for a mesh whose devices may be elsewhere."""
+        pack = self.pack(plan, class_batches, mesh.size)
+        slots = pack.labels.shape[1]
+        return self.program(mesh).compile(self._prepared, pack, self.work.size, slots)
 
     def run(
         self, program: rounds.Program, plan: schedule.Schedule, class_batches: int = 1
@@ -115,14 +132,14 @@ class Recovery:
         Yields:
           Round, steps and seconds of each call, the reading of its losses included.
         """
-        width = class_batches * self.devices
-        batch = self.class_batch(plan)
-        (pack,) = packing.make_packs([batch] * width, width, self.devices)
+        batch, pack = self.class_batch(plan), self.pack(plan, class_batches, self.devices)
         chunks = rounds.optimise(
             program,
             self._prepared,
             pack,
-            synthesis.initial_state(jnp.asarray(pack.stack([self.images[batch.slots]] * width))),
+            synthesis.initial_state(
+                jnp.asarray(pack.stack([self.images[batch.slots]] * len(pack.batches)))
+            ),
             pack.keys(jax.random.key(0)),
             schedule.learning_rates(0.25, pack.iterations),
             schedule.min_crop_scales("cosine", 1.0, pack.iterations),

@@ -17,6 +17,7 @@ class Machine:
       float32: the same for float32 operands at jax's default precision: TF32 on NVIDIA's, bfloat16
         products on TPUs.
       memory: bytes of a device.
+      bandwidth: of that memory, bytes per second.
       source: where the figures stand.
     """
 
@@ -26,6 +27,7 @@ class Machine:
     bfloat16: float
     float32: float
     memory: float
+    bandwidth: float
     source: str
 
     def peak(self, compute_dtype: str) -> float:
@@ -34,14 +36,14 @@ class Machine:
 
 
 # NVIDIA prints the rates of sparse matrices, which are twice those of dense ones.
-_A100 = (312e12, 156e12, 80e9, "https://www.nvidia.com/en-us/data-center/a100/")
-_H100 = (989.5e12, 494.5e12, 80e9, "https://www.nvidia.com/en-us/data-center/h100/")
-_H200 = (989.5e12, 494.5e12, 141e9, "https://www.nvidia.com/en-us/data-center/h200/")
+_A100 = (312e12, 156e12, 80e9, 2.039e12, "https://www.nvidia.com/en-us/data-center/a100/")
+_H100 = (989.5e12, 494.5e12, 80e9, 3.35e12, "https://www.nvidia.com/en-us/data-center/h100/")
+_H200 = (989.5e12, 494.5e12, 141e9, 4.8e12, "https://www.nvidia.com/en-us/data-center/h200/")
 # Chips of v4 are one device each, although the name v4-8 counts their two cores. Slices of several
 # hosts have four chips a virtual machine; v5e-8 and v6e-8 have eight in one.
-_V4 = (275e12, 275e12, 32 * 2**30, "https://cloud.google.com/tpu/docs/v4")
-_V5E = (197e12, 197e12, 16e9, "https://cloud.google.com/tpu/docs/v5e")
-_V6E = (918e12, 918e12, 32e9, "https://cloud.google.com/tpu/docs/v6e")
+_V4 = (275e12, 275e12, 32 * 2**30, 1.2e12, "https://cloud.google.com/tpu/docs/v4")
+_V5E = (197e12, 197e12, 16e9, 0.819e12, "https://cloud.google.com/tpu/docs/v5e")
+_V6E = (918e12, 918e12, 32e9, 1.6e12, "https://cloud.google.com/tpu/docs/v6e")
 
 MACHINES: tuple[Machine, ...] = (
     Machine("one A100 80 GB", 1, 1, *_A100),
