@@ -34,7 +34,7 @@ from benchmarks.traffic import traffic
 from delt_jax import target
 from delt_jax.core import rounds, schedule
 from delt_jax.errors import InputError
-from delt_jax.runtime.device_table import MACHINES
+from delt_jax.runtime.device_table import MACHINES, Machine
 
 # A GPU as its compiler has to know it: what CUDA's device query says of an H200.
 H200 = """
@@ -144,25 +144,27 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             seconds = time.perf_counter() - start
             images = count * work.images
             row = {"class_batches": count, "images": images, "compile_seconds": seconds}
-            row |= findings(compiled, recovery, images, published.peak(work.dtype), published)
+            row |= findings(compiled, recovery, images, published)
             result["rows"].append(row)
             command.write_json(result, args)
     return result
 
 
-def findings(compiled: Any, recovery: Recovery, images: int, peak: float, published: Any) -> dict:
+def findings(compiled: Any, recovery: Recovery, images: int, published: Machine) -> dict:
     """What a compiled program says of a step on one device."""
     demand = machine.demand(compiled)
     counted = traffic(compiled.as_text() or "")
     moved = demand.pop("bytes_accessed", None) or counted.bytes
     flops = 2 * machine.forward_flops(recovery.module, recovery.work.size) * images
-    at_peak = {"arithmetic_seconds": flops / peak, "memory_seconds": moved / published.bandwidth}
+    at_peak = {
+        "arithmetic_seconds": flops / published.peak(recovery.work.dtype),
+        "memory_seconds": moved / published.bandwidth,
+    }
     return {
         **demand,
         "memory_share": sum(demand.values()) / published.memory,
         "bytes_moved": moved,
         "shares_by_kind": {kind: of / counted.bytes for kind, of in counted.kinds.items()},
-        "layout_share": counted.kinds.get("layout change", 0) / counted.bytes,
         "operations": counted.operations,
         "collectives": counted.collectives,
         "flops": flops,
@@ -181,7 +183,7 @@ def table(result: dict[str, Any]) -> str:
             f"{row['compile_seconds']:.0f}",
             f"{row['argument_bytes'] / 1e9:.2f} + {row['temp_bytes'] / 1e9:.2f}",
             f"{row['bytes_moved'] / 1e9:.2f}",
-            f"{row['layout_share']:.0%}",
+            f"{row['shares_by_kind'].get('layout change', 0):.0%}",
             f"{row['operations']}",
             f"{row['collectives']}",
             f"{row['arithmetic_seconds'] * 1e3:.2f}",

@@ -181,19 +181,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flag("--epochs", type=int, default=0, help="of the students; 0: the config's")
     flag("--seeds", default="", help="of the students, as 1,2,3; default: the config's")
     flag("--students", default="", help="architectures; default: the config's")
-    flag("--json", type=pathlib.Path, help="file for what was measured")
-    flag("--table", type=pathlib.Path, help="file for the table, which is printed too")
+    command.output_flags(parser)
     args = parser.parse_args(arguments)
     args.ratios = tuple(map(float, args.ratios.split(",")))
     args.seeds = tuple(map(int, filter(None, args.seeds.split(","))))
     args.students = tuple(filter(None, args.students.split(",")))
-    args.plot = None
     args.folder = args.folder or args.workdir.with_name(f"{args.workdir.name}-label-memory")
     return args
 
 
 def main() -> None:
-    command.run(parse, measure, table, lambda result, path: None)
+    command.run(parse, measure, table)
 
 
 if __name__ == "__main__":
