@@ -6,7 +6,6 @@ Source: `evaluation/argument.py` of VILA-Lab/DELT at f2f81ca.
 import dataclasses
 from typing import Any
 
-import jax
 import optax
 
 from delt_jax.core import training
@@ -14,6 +13,7 @@ from delt_jax.core.augment.views import StudentViews
 from delt_jax.data.specs import Channels, DatasetSpec, statistics
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network
+from delt_jax.runtime import mesh
 from delt_jax.stages import options as table
 
 # AdamW's first learning rate by the beginning of the student's name; .001 for any other.
@@ -171,7 +171,7 @@ def batch_size(config: Any, student: str, spec: DatasetSpec) -> int:
     """
     options = config.evaluate
     size = images_a_step(config, student, spec.num_classes, spec.image_size)
-    devices = jax.local_device_count()
+    devices = len(mesh.local_devices())
     if options.batch_norm == "per_device" and size % devices:
         raise InputError(
             f"evaluate.batch_size {size} of {student} with evaluate.batch_norm 'per_device': "

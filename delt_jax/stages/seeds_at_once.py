@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from delt_jax.core import training
 from delt_jax.models import cost, registry
+from delt_jax.runtime import mesh
 from delt_jax.stages.packing_width import memory_limit
 from delt_jax.stages.protocol import Protocol
 
@@ -30,13 +31,13 @@ def seeds_at_once(
     """
     if asked:
         return min(asked, seeds)
-    device = jax.local_devices()[0]
+    device = mesh.local_devices()[0]
     if device.platform == "cpu":
         return 1
     limit = memory_limit(device)
     if limit is None:
         return 1
-    share = -(-protocol.batch_size // jax.local_device_count())
+    share = -(-protocol.batch_size // len(mesh.local_devices()))
     needed = student_bytes(module, image_size, protocol, share) + set_bytes
     groups = -(-seeds // max(1, int(limit / needed)))
     return -(-seeds // groups)

@@ -23,7 +23,7 @@ from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import faults, hosts, interruption
-from delt_jax.runtime.mesh import device_mesh
+from delt_jax.runtime.mesh import device_mesh, local_devices
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.save_points import SavePoints
@@ -155,7 +155,7 @@ class Synthesis:
             self.variables,
             [self.plan.batches[index] for index in own],
             self.image_size,
-            jax.local_devices(),
+            local_devices(),
             sliced=self.options.sliced,
             metrics=self.metrics,
         )

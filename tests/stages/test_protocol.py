@@ -6,6 +6,7 @@ from tiny_run import make_config
 from delt_jax.data.specs import IMAGENET_MEAN, SPECS
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network
+from delt_jax.runtime import mesh
 from delt_jax.stages.protocol import protocol_defaults, read_protocol
 
 TEACHER = Network("conv3", 10, 32, {}, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
@@ -121,7 +122,7 @@ def test_each_optimiser_has_rate_and_decay_of_its_own(tmp_path):
 def test_per_device_statistics_need_equal_shares(tmp_path, monkeypatch):
     config = make_config(tmp_path)
     config.ipc, config.evaluate.batch_norm = 10, "per_device"
-    monkeypatch.setattr("jax.local_device_count", lambda: 8)
+    monkeypatch.setattr(mesh, "local_devices", lambda: [None] * 8)
     config.evaluate.batch_size = 40
     assert read_protocol(config, "conv3", SPECS["cifar10"], TEACHER).batch_norm == "per_device"
     config.evaluate.batch_size = 50

@@ -9,6 +9,7 @@ from tiny_run import SIZE, make_config
 from delt_jax.data.specs import SPECS
 from delt_jax.models import registry
 from delt_jax.models.network import Network
+from delt_jax.runtime import mesh
 from delt_jax.stages import seeds_at_once as module_under_test
 from delt_jax.stages.protocol import read_protocol
 from delt_jax.stages.seeds_at_once import seeds_at_once, student_bytes
@@ -32,8 +33,7 @@ def test_a_cpu_trains_one_after_another_unless_asked(protocol):
 def test_an_accelerator_trains_what_fits_in_equal_groups(monkeypatch, protocol, room, expected):
     module = registry.create("conv3", 3, SIZE)
     device = types.SimpleNamespace(platform="gpu")
-    monkeypatch.setattr(jax, "local_devices", lambda: [device])
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(mesh, "local_devices", lambda: [device])
     student = student_bytes(module, SIZE, protocol, protocol.batch_size)
     monkeypatch.setattr(module_under_test, "memory_limit", lambda device: room * (student + 100))
     assert seeds_at_once(0, 4, module, SIZE, protocol, 100) == expected
