@@ -1,7 +1,8 @@
 """What XLA is told when it compiles the programs of this package."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 
@@ -19,6 +20,30 @@ CPU_OPTIONS = {
 def compiler_options() -> dict[str, Any]:
     """Options for `jax.jit` and `jax.stages.Lowered.compile`."""
     return _known_cpu_options() if target.platform() == "cpu" else {}
+
+
+Arguments = ParamSpec("Arguments")
+Program = TypeVar("Program")
+
+
+def built_once(build: Callable[Arguments, Program]) -> Callable[Arguments, Program]:
+    """Decorates a function that builds a jitted program: equal arguments give the same program.
+
+    So a second trainer in the same process, such as the next call in a notebook, compiles nothing.
+    The arguments must be hashable. The networks' `apply` of one architecture are equal, for
+    `delt_jax.models.registry.create` builds each module once.
+    """
+
+    @functools.lru_cache(maxsize=64)
+    def for_platform(platform: str, *args: Any, **options: Any) -> Program:
+        del platform  # programs of several platforms have several forms
+        return build(*args, **options)
+
+    @functools.wraps(build)
+    def built(*args: Arguments.args, **options: Arguments.kwargs) -> Program:
+        return for_platform(target.platform(), *args, **options)
+
+    return built
 
 
 @functools.cache

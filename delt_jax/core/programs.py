@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.core import unfreeze
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
@@ -26,7 +27,7 @@ from delt_jax.core.augment.views import (
     student_views,
     teacher_views,
 )
-from delt_jax.core.compiling import compiler_options
+from delt_jax.core.compiling import built_once, compiler_options
 from delt_jax.core.training import (
     BATCH_NORM_MOMENTUM,
     Apply,
@@ -117,6 +118,7 @@ def compute_dtype(name: str) -> jnp.dtype | None:
     return None if name == "float32" else jnp.dtype(name)
 
 
+@built_once
 def student_program(
     student_apply: Apply,
     teacher_apply: Apply | None,
@@ -141,7 +143,7 @@ def student_program(
       views: how images are shown, where their views are not stored; None: as they are.
       temperature: of the soft labels.
       double_bn_update: see `student_step`.
-      bn_momenta: see `twice_updated`.
+      bn_momenta: see `twice_updated`; a tree is a `FrozenDict`, so that it can be hashed.
       compute_dtype: of both networks' activations; see `teacher_program`.
       mesh: devices that share a batch; None for one device.
       batch_norm: "synchronised" (over the whole batch: the result of one device) or "per_device";
@@ -193,7 +195,7 @@ def student_program(
             steps.learning_rate[i],
             temperature=temperature,
             double_bn_update=double_bn_update,
-            bn_momenta=bn_momenta,
+            bn_momenta=unfreeze(bn_momenta),
             average_weight=steps.average_weight[i],
             dropout_key=key_dropout,
         )
@@ -204,6 +206,7 @@ def student_program(
     return _program(step, mesh)
 
 
+@built_once
 def teacher_program(
     apply: Apply,
     optimizer: optax.GradientTransformation,
@@ -291,6 +294,7 @@ def _program(
     )
 
 
+@built_once
 def inference_program(apply: Apply, mesh: Mesh | None = None) -> Callable[..., Float[Array, "b k"]]:
     """The jitted `program(variables, images, statistics) -> logits` of uint8 images.
 
@@ -337,6 +341,7 @@ def apply_in_batches(
     return np.concatenate(rows)[: len(images)]
 
 
+@built_once
 def labelling_program(
     apply: Apply, *, compute_dtype: jnp.dtype | None = None, mesh: Mesh | None = None
 ) -> Callable[..., Float[Array, "b k"]]:

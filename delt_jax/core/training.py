@@ -6,6 +6,7 @@ schedule costs no compilation, and the optimiser is any `optax` transformation b
 rate of 1.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -67,6 +68,7 @@ def decayed(params: PyTree) -> PyTree:
     return jax.tree.map(lambda parameter: jnp.ndim(parameter) > 1, params)
 
 
+@functools.cache
 def adamw(weight_decay: float = 0.01) -> optax.GradientTransformation:
     """The student's AdamW at learning rate 1: betas (0.9, 0.999), eps 1e-8, decoupled decay.
 
@@ -76,6 +78,7 @@ def adamw(weight_decay: float = 0.01) -> optax.GradientTransformation:
     return optax.adamw(1.0, 0.9, 0.999, 1e-8, weight_decay=weight_decay, mask=decayed)
 
 
+@functools.cache
 def sgd(
     weight_decay: float, momentum: float = 0.9, nesterov: bool = False
 ) -> optax.GradientTransformation:

@@ -17,11 +17,13 @@ weights to these.
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict, freeze
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Key
 
@@ -176,7 +178,13 @@ def create(arch: str, num_classes: int, image_size: int) -> nn.Module:
         )
     if num_classes < 1:
         raise InputError(f"{arch}: {num_classes} classes, expected at least 1")
-    return architecture.build(num_classes)
+    return _build(arch, num_classes)
+
+
+@functools.cache
+def _build(arch: str, num_classes: int) -> nn.Module:
+    """Builds a module once, so that its `apply` is always the same function."""
+    return ARCHITECTURES[arch].build(num_classes)
 
 
 def check_teacher(arch: str) -> None:
@@ -197,8 +205,13 @@ def variable_shapes(module: nn.Module, image_size: int) -> dict:
 
 def initialise(module: nn.Module, image_size: int, key: Key[Array, ""]) -> dict:
     """Fresh `variables`, distributed as those of the architecture's published implementation."""
-    images = jnp.zeros((1, image_size, image_size, 3))
-    return jax.jit(module.init)(key, images)  # jit leaves the forward pass out
+    return _initialiser(module, image_size)(key)
+
+
+@functools.lru_cache(maxsize=64)
+def _initialiser(module: nn.Module, image_size: int) -> Callable[[Key[Array, ""]], dict]:
+    images = (1, image_size, image_size, 3)
+    return jax.jit(lambda key: module.init(key, jnp.zeros(images)))  # leaves the forward pass out
 
 
 def batch_norm_order(module: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]:
@@ -210,14 +223,15 @@ def batch_norm_order(module: nn.Module, image_size: int) -> tuple[tuple[str, ...
     return tuple(module.path for module in _batch_norms(module, image_size))
 
 
-def batch_norm_momenta(module: nn.Module, image_size: int) -> dict:
+@functools.lru_cache(maxsize=64)
+def batch_norm_momenta(module: nn.Module, image_size: int) -> FrozenDict:
     """The weight of a new batch in each running statistic, as a tree like `batch_stats`."""
     flat = {
         (*norm.path, leaf): norm.momentum
         for norm in _batch_norms(module, image_size)
         for leaf in ("mean", "var")
     }
-    return unflatten_dict(flat)
+    return freeze(unflatten_dict(flat))
 
 
 def _batch_norms(module: nn.Module, image_size: int) -> list[BatchNorm]:

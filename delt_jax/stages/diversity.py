@@ -1,14 +1,16 @@
 """How diverse and how real sets of images are, in the teacher's penultimate features."""
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jaxtyping import Float, Int64, UInt8
 
-from delt_jax.core import data_parallel, programs
+from delt_jax.core import data_parallel, programs, training
 from delt_jax.core.augment.views import Statistics
 from delt_jax.core.diversity import intra_class_cosine, pairwise_cosine
 from delt_jax.core.realism import NEAREST, coverage, frechet_distance
@@ -106,17 +108,20 @@ def penultimate(
     teacher: Network,
 ) -> Callable[[UInt8[np.ndarray, "b s s 3"]], Float[np.ndarray, "b d"]]:
     """The program that gives the features before the last layer; images are not augmented."""
-    module = teacher.module
     moments = Statistics.of(teacher.mean, teacher.std)
     mesh = device_mesh(data_parallel.IMAGES)
     variables = data_parallel.replicate(teacher.variables, mesh)
+    program = programs.inference_program(_features_of(teacher.module), mesh)
+    return lambda images: np.asarray(program(variables, images, moments))
 
+
+@functools.lru_cache(maxsize=64)
+def _features_of(module: nn.Module) -> training.Apply:
     def features(variables, inputs, train):
         _, sown = module.apply(variables, inputs, train=train, mutable=["features"])
         return sown["features"]["penultimate"]
 
-    program = programs.inference_program(features, mesh)
-    return lambda images: np.asarray(program(variables, images, moments))
+    return features
 
 
 def _real_features(

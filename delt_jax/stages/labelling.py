@@ -4,17 +4,18 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 
 from delt_jax import target
 from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.stored_views import StoredLabels, StoredViews, cut_out, draw_epoch
-from delt_jax.core.augment.views import Statistics
+from delt_jax.core.augment.views import Statistics, StudentViews
 from delt_jax.core.torch_order import sampler_orders
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
@@ -149,15 +150,7 @@ def make_labels(
     pool = None
     if images.nbytes <= POOL_BYTES:
         pool = data_parallel.replicate(jnp.asarray(images), mesh)
-    draw = jax.jit(
-        functools.partial(
-            draw_epoch,
-            count=len(images),
-            size=images.shape[1],
-            batch_size=protocol.batch_size,
-            views=protocol.views,
-        )
-    )
+    draw = _drawing(len(images), images.shape[1], protocol.batch_size, protocol.views)
     batch_size = CPU_TEST_BATCH_SIZE if target.platform() == "cpu" else TEST_BATCH_SIZE
     batch_size = min(batch_size, len(images))
 
@@ -189,6 +182,17 @@ def make_labels(
                 )
             files.write(epoch, order, StoredLabels(views, logits))  # type: ignore[arg-type]
             bar.advance()
+
+
+@functools.lru_cache(maxsize=64)
+def _drawing(
+    count: int, size: int, batch_size: int, views: StudentViews | None
+) -> Callable[..., tuple[Array, StoredViews]]:
+    """The jitted `draw_epoch` of a set."""
+    drawing = functools.partial(
+        draw_epoch, count=count, size=size, batch_size=batch_size, views=views
+    )
+    return jax.jit(drawing)
 
 
 def check_labels(files: LabelFiles) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int64
 
 from delt_jax.core.augment.views import Statistics
-from delt_jax.core.compiling import compiler_options
+from delt_jax.core.compiling import built_once, compiler_options
 from delt_jax.core.ranking import view_scores
 from delt_jax.data import unreadable
 from delt_jax.data.image_source import ImageSource
@@ -184,7 +185,6 @@ def scorer(
     Returns:
       The function. It gives the scores `[batch_size]` and the number of the view that each is of.
     """
-    module = teacher.module
     by_image = copied = None
     if mesh is not None:
         by_image = NamedSharding(mesh, PartitionSpec("images"))
@@ -192,10 +192,7 @@ def scorer(
     variables = jax.device_put(teacher.variables, copied)
     moments = Statistics.of(*channels)
 
-    @functools.partial(jax.jit, compiler_options=compiler_options())
-    def program(variables, images, labels):
-        scores = view_scores(module.apply, variables, images, labels, moments, image_size)
-        return scores.max(1), scores.argmax(1)
+    program = _program(teacher.module, image_size)
 
     def score(batch: Batch) -> tuple[Array, Array]:
         images = batch.images if batch.boxes is not None else batch.images[:, None]
@@ -203,9 +200,21 @@ def scorer(
         missing = batch_size - len(images)
         images = np.pad(images, [(0, missing), *[(0, 0)] * 4]) if missing else images
         labels = np.pad(np.maximum(batch.labels, 0), (0, missing)).astype(np.int32)
-        return program(variables, *jax.device_put((images, labels), by_image))
+        return program(variables, *jax.device_put((images, labels), by_image), moments)
 
     return score
+
+
+@built_once
+def _program(module: nn.Module, image_size: int) -> Callable[..., tuple[Array, Array]]:
+    """The jitted `program(variables, images, labels, moments) -> (scores, view of each)`."""
+
+    @functools.partial(jax.jit, compiler_options=compiler_options())
+    def program(variables, images, labels, moments):
+        scores = view_scores(module.apply, variables, images, labels, moments, image_size)
+        return scores.max(1), scores.argmax(1)
+
+    return program
 
 
 def _identity(

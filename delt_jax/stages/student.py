@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax import linen as nn
 from jaxtyping import Float, Int, Key, UInt8
 
 from delt_jax.core import data_parallel, programs, training
 from delt_jax.core.augment.stored_views import StoredLabels, cut_out
 from delt_jax.core.augment.views import Statistics
+from delt_jax.core.compiling import built_once
 from delt_jax.errors import InputError
 from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models import registry
@@ -122,25 +125,19 @@ class StudentTrainer:
         self._statistics = Statistics.of(protocol.mean, protocol.std)
         optimizer = protocol.make_optimizer()
         averaged = protocol.average_decay > 0
-        self._init = jax.jit(
-            lambda key: training.create_state(
-                optimizer, registry.initialise(module, image_size, key), averaged
-            )
-        )
-        self._programs = functools.cache(
-            lambda together: programs.student_program(
-                module.apply,
-                teacher.module.apply if protocol.labels == "soft" else None,
-                optimizer,
-                protocol.views,
-                temperature=protocol.temperature,
-                double_bn_update=protocol.double_bn_update,
-                bn_momenta=registry.batch_norm_momenta(module, image_size),
-                compute_dtype=programs.compute_dtype(protocol.compute_dtype),
-                mesh=self._mesh,
-                batch_norm=protocol.batch_norm,
-                together=together,
-            )
+        self._init = _initialiser(module, image_size, optimizer, averaged)
+        self._program = functools.partial(
+            programs.student_program,
+            module.apply,
+            teacher.module.apply if protocol.labels == "soft" else None,
+            optimizer,
+            protocol.views,
+            temperature=protocol.temperature,
+            double_bn_update=protocol.double_bn_update,
+            bn_momenta=registry.batch_norm_momenta(module, image_size),
+            compute_dtype=programs.compute_dtype(protocol.compute_dtype),
+            mesh=self._mesh,
+            batch_norm=protocol.batch_norm,
         )
         self._logits = programs.inference_program(module.apply, self._mesh)
 
@@ -293,7 +290,7 @@ class StudentTrainer:
         epoch: int,
     ) -> Float[np.ndarray, " seeds"]:
         """One pass in a new order, or its rest, the ragged last batch included; mean losses."""
-        program = self._programs(len(runs.seeds) > 1)
+        program = self._program(together=len(runs.seeds) > 1)
         key = runs.keys(epoch)
         order, stored = runs.shown(epoch)
         if pool is None:
@@ -345,6 +342,17 @@ class StudentTrainer:
             yield pool, steps(part, first, at_once)
         if max(whole, skipped) < len(rows):
             yield pool, steps(rows[whole:], whole)
+
+
+@built_once
+def _initialiser(
+    module: nn.Module, image_size: int, optimizer: optax.GradientTransformation, averaged: bool
+) -> Callable[[Key[jax.Array, ""]], training.TrainState]:
+    return jax.jit(
+        lambda key: training.create_state(
+            optimizer, registry.initialise(module, image_size, key), averaged
+        )
+    )
 
 
 def _joined(sets: Sequence[LabelledImages], with_labels: bool) -> tuple[LabelledImages, list[int]]:
