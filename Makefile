@@ -7,11 +7,17 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format venv clean
+.PHONY: help demo quick test test-all lint format venv clean
+
+# Each prints its slowest tests at the end; PYTEST_ARGS="-k synthesis" runs a part.
+PYTEST := -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadgroup --durations=20
+QUICK := tests/test_imports.py tests/test_pipeline.py tests/test_main.py tests/core tests/configs tests/stages/test_options.py
 
 help:
 	@echo 'make demo     distil the digits of scikit-learn, train students, write runs/demo/report.html'
-	@echo 'make test     run the test suite (PYTEST_ARGS="-k synthesis" for a part of it)'
+	@echo 'make quick    run the tests of a minute: core, options, pipeline'
+	@echo 'make test     run the tests of every change (PYTEST_ARGS="-k synthesis" for a part of them)'
+	@echo 'make test-all run those that take long as well'
 	@echo 'make lint     check format, lint and types'
 	@echo 'make format   format, and fix what can be fixed'
 	@echo 'make clean    remove the environment and the caches; runs/ stays'
@@ -20,7 +26,13 @@ demo: $(VENV)/.installed
 	$(RUN) -m delt_jax.main --config=configs/digits.py --workdir=runs/demo
 
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadgroup $(PYTEST_ARGS)
+	$(RUN) $(PYTEST) -m 'not slow' $(PYTEST_ARGS)
+
+quick: $(VENV)/.installed-test
+	$(RUN) $(PYTEST) -m 'not slow' $(QUICK) $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-test
+	DELT_FUZZ_EXAMPLES=$${DELT_FUZZ_EXAMPLES:-200} $(RUN) $(PYTEST) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff format --check .

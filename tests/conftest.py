@@ -4,9 +4,10 @@ import datetime as dt
 import os
 import pathlib
 
-# Before jax is imported: four devices on one CPU, for the tests that map over devices.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Before jax is imported, so that it holds for the processes that tests start as well.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of a test's time is compilation. Programs in float64 are compiled in full, see `x64`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads would spin against the other workers'
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -15,10 +16,18 @@ import jax
 import pytest
 
 from benchmarks.torchvision_import import import_torchvision
+from delt_jax.runtime import mesh
 
-# Many tests run the same programs: compiled once, kept in pytest's own cache for the next time too.
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+# Many tests run the same programs: all workers share one cache, in pytest's own folder. A bounded
+# cache is one that jax locks, so that no worker reads what another is writing.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+jax.config.update("jax_compilation_cache_max_size", 8 << 30)
+
+# A CPU that looks like four devices; tests see the first alone unless they are marked four_devices.
+DEVICES = 4
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    jax.config.update("jax_num_cpu_devices", DEVICES)
 
 # DELT_FUZZ_EXAMPLES=10000 draws as many examples for each property, new ones every time; by default
 # a few, the same every time. The deadline fails what was slow; tests/fuzzing/mutations.py ends what
@@ -51,10 +60,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if hasattr(config, "cache"):
-        # One for each of xdist's workers: they would read what another is writing.
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-        folder = str(config.cache.mkdir(f"compiled-{worker}"))
-        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))
 
 
 def golden_files(config, prefix_kd: bool) -> list[pathlib.Path]:
@@ -68,19 +74,44 @@ def pytest_generate_tests(metafunc):
     for argument, prefix_kd in (("recovery_golden", False), ("student_golden", True)):
         if argument in metafunc.fixturenames:
             files = golden_files(metafunc.config, prefix_kd)
-            # XLA's float64 convolutions are naive loops on a CPU: minutes for a ResNet-18.
-            slow = [[pytest.mark.slow] if "resnet18" in file.stem else [] for file in files]
-            runs = [
-                pytest.param(file, id=file.stem, marks=marks) for file, marks in zip(files, slow)
-            ]
-            metafunc.parametrize(argument, runs)
+            metafunc.parametrize(argument, [_golden(file) for file in files])
+    if "large_recovery_golden" in metafunc.fixturenames:
+        files = [file for file in golden_files(metafunc.config, False) if _is_large(file)]
+        metafunc.parametrize("large_recovery_golden", files, ids=lambda file: file.stem)
+
+
+def _golden(file):
+    return pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if _is_large(file) else [])
+
+
+def _is_large(file):
+    """Whether a golden takes minutes: XLA's float64 convolutions are naive loops on a CPU."""
+    return "resnet18" in file.stem
 
 
 @pytest.fixture
 def x64():
-    """Runs the test with 64-bit types."""
+    """Runs the test with 64-bit types, its programs compiled with all optimisations."""
+    fast = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
     with jax.enable_x64(True):
         yield
+    jax.config.update("jax_disable_most_optimizations", fast)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_device():
+    """Shows the package the first device alone; see `four_devices`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mesh, "local_devices", lambda: jax.local_devices()[:1])
+        yield
+
+
+@pytest.fixture(autouse=True)
+def four_devices(request, one_device, monkeypatch):
+    """Shows a test that is marked four_devices all devices."""
+    if request.node.get_closest_marker("four_devices"):
+        monkeypatch.setattr(mesh, "local_devices", jax.local_devices)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -79,11 +79,10 @@ def test_a_step_is_the_same_in_every_platform_s_form(x64, per_image):
         np.testing.assert_allclose(found_metrics["loss"], metrics["loss"], rtol=1e-12)
 
 
+@pytest.mark.four_devices
 @pytest.mark.parametrize("devices", [None, 2])
 def test_a_program_is_compiled_from_shapes_alone_and_then_run(devices):
     mesh = device_mesh(rounds.CLASS_BATCHES, devices) if devices else None
-    if devices and mesh is None:
-        pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=4")
     module = registry.create("conv3_w32", CLASSES, 8)
     variables = drawn_variables(module, 8, seed=3)
     method = matching.method(module, 8, variables, ((0.5,) * 3, (0.25,) * 3), OPTIONS)

@@ -17,10 +17,7 @@ from delt_jax.models.batch_norm import BatchNorm
 from delt_jax.runtime.mesh import device_mesh
 
 DEVICES = 4
-pytestmark = pytest.mark.skipif(
-    jax.local_device_count() < DEVICES,
-    reason="needs XLA_FLAGS=--xla_force_host_platform_device_count=4",
-)
+pytestmark = pytest.mark.four_devices
 
 
 class Dropping(nn.Module):

@@ -99,11 +99,9 @@ def test_a_pack_padded_with_ragged_and_empty_batches_equals_one_by_one(teacher):
     np.testing.assert_allclose(run(teacher, batch=5, width=4), alone, rtol=0, atol=1e-10)
 
 
-@pytest.mark.slow
+@pytest.mark.four_devices
 def test_one_device_equals_several(teacher):
     mesh = device_mesh(rounds.CLASS_BATCHES)
-    if mesh is None:
-        pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=4")
     several = run(teacher, batch=3, width=mesh.size, mesh=mesh)
     np.testing.assert_allclose(several, run(teacher, batch=3), rtol=0, atol=1e-10)
 
@@ -211,10 +209,9 @@ def test_packs_hold_every_class_batch_once_and_are_even():
     assert done == sum(batch.image_iterations for batch in batches)
 
 
+@pytest.mark.four_devices
 def test_the_loop_over_devices_has_no_collective(teacher):
     mesh = device_mesh(rounds.CLASS_BATCHES)
-    if mesh is None:
-        pytest.skip("needs several devices")
     method = make_method(teacher)
     program = rounds.Program(method, mesh, steps_per_call=2)
     schedule = Schedule(ipc=IPC, iterations=2, round_iterations=2)

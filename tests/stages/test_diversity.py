@@ -47,6 +47,7 @@ def measured(tmp_path):
     return measure
 
 
+@pytest.mark.four_devices
 def test_measures_are_those_of_the_features(measured):
     found, _ = measured(sets=("selected", "random"), seeds=(1, 2), real_images=10)
     assert list(found) == ["selected", "random", "real"]

@@ -391,7 +391,10 @@ def test_summaries_of_one_seed_have_no_deviation():
     assert both.top1_std == pytest.approx(2**0.5)
 
 
-@pytest.mark.parametrize("arrangement", ["one device", "no pool", "loop"])
+FOUR_DEVICES = pytest.param("four devices", marks=pytest.mark.four_devices)
+
+
+@pytest.mark.parametrize("arrangement", [FOUR_DEVICES, "no pool", "loop"])
 def test_a_student_is_the_same_however_it_is_arranged(prepared, monkeypatch, tmp_path, arrangement):
     config, workdir = prepared
     config.evaluate.batch_size, config.evaluate.epochs = 4, 2  # of ten images: the last is ragged
@@ -405,7 +408,7 @@ def test_a_student_is_the_same_however_it_is_arranged(prepared, monkeypatch, tmp
         return trainer.train(images, 3, test, tmp_path / name)
 
     usual = train("usual")
-    if arrangement == "one device":
+    if arrangement == "four devices":
         monkeypatch.setattr(student, "device_mesh", lambda axis: None)
     elif arrangement == "no pool":
         monkeypatch.setattr(student, "POOL_BYTES", 0)

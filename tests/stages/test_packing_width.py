@@ -106,6 +106,7 @@ def make_program(mesh):
 BATCHES = class_batches(Schedule(4, 4, 1), 8, 4)  # 8 class batches of 4 slots; prefixes 1 2 3 4
 
 
+@pytest.mark.four_devices
 @pytest.mark.parametrize("count", [1, 2])
 def test_on_devices_the_trials_run_the_programs_that_the_run_will_use(count):
     devices = jax.devices()[:count]

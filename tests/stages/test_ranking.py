@@ -95,6 +95,7 @@ def test_scores_are_the_teachers(teacher, workdir, channels):
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
+@pytest.mark.four_devices
 def test_batch_sizes_that_suit_neither_devices_nor_images(teacher, source, workdir, batch_size):
     expected = rank(teacher, source, workdir).scores
     found = rank(teacher, source, workdir, batch_size).scores

@@ -28,6 +28,7 @@ def assert_same_weights(one, other):
     jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
 
 
+@pytest.mark.four_devices
 def test_trains_a_teacher_and_writes_its_card(tmp_path):
     config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
     result = squeeze.run(config, workdir)

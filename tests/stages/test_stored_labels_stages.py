@@ -52,6 +52,7 @@ def stamps(workdir):
     return {p.name: p.stat().st_mtime_ns for p in workdir.labels.glob("*.safetensors")}
 
 
+@pytest.mark.four_devices
 def test_stores_the_teachers_logits_of_the_shown_images(prepared):
     config, workdir, images = prepared
     relabel.run(config, workdir)

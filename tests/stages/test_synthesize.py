@@ -19,6 +19,7 @@ from delt_jax.data.selection import Selection, write_selection
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import read_distilled
 from delt_jax.models.network import load_network, save_network
+from delt_jax.runtime import mesh
 from delt_jax.runtime.checkpoint import Checkpointer
 from delt_jax.runtime.metrics import read_metrics
 from delt_jax.runtime.workdir import WorkDir
@@ -94,7 +95,11 @@ def test_losses_are_logged_for_every_class_batch(finished):
     assert all(np.isfinite(row["loss"]) for row in rows)
 
 
-def test_the_arrangement_does_not_change_the_images(finished, tmp_path):
+@pytest.mark.parametrize(
+    "devices", [pytest.param(4, marks=pytest.mark.four_devices), pytest.param(1, id="one device")]
+)
+def test_the_arrangement_does_not_change_the_images(finished, tmp_path, devices):
+    assert len(mesh.local_devices()) == devices
     config, workdir = prepare(tmp_path)
     config.synthesis.class_batches_per_device = 2
     config.synthesis.sliced = False
@@ -241,14 +246,13 @@ def test_a_pack_that_was_stopped_goes_on_in_packs_of_another_width(
 ):
     config, workdir = prepare(tmp_path)
     config.synthesis.class_batches_per_device, config.checkpoint_minutes = 2, 0.0
-    save, devices = Checkpointer.save, jax.local_devices()[:1]
+    save = Checkpointer.save
 
     def save_and_stop(self, step, tree):
         save(self, step, tree)
         if step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(jax, "local_devices", lambda: devices)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpointer, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
@@ -267,14 +271,13 @@ def test_a_pack_that_outgrows_the_memory_goes_on_in_narrower_ones(
 ):
     config, workdir = prepare(tmp_path)
     config.synthesis.class_batches_per_device, config.checkpoint_minutes = 2, 0.0
-    call, devices = rounds.Program.__call__, jax.local_devices()[:1]
+    call = rounds.Program.__call__
 
     def call_or_run_out(self, variables, state, slots, keys, t, *rest):
         if len(state.images) == 2 and t == 3:
             jax.block_until_ready(jax.numpy.zeros(2**46, np.uint8))  # 70 TB
         return call(self, variables, state, slots, keys, t, *rest)
 
-    monkeypatch.setattr(jax, "local_devices", lambda: devices)
     monkeypatch.setattr(rounds.Program, "__call__", call_or_run_out)
     result = synthesize.run(config, workdir)
     said = capsys.readouterr().out
