@@ -27,6 +27,8 @@ def get_base() -> ml_collections.ConfigDict:
     c.teacher = teacher = ml_collections.ConfigDict()
     teacher.arch = "resnet18"  # a name of delt_jax/models/registry.py; needs BatchNorm
     teacher.weights = ""  # file | https://...#sha256=... | "torchvision" or "timm", with a version as "torchvision:V2" | teacher/ of another run; "": trained here
+    teacher.weights_key = ""  # which of several sets of weights in the file, as "state_dict_ema", or a prefix of keys; "": the one there is, or the one that is no average
+    teacher.classes = ""  # what the outputs of the weights are, where not the data set's classes in order: "imagenet1k" or another data set | file of names | "bird,cat,dog" | a row for each class, "7,4"
     teacher.statistics = "auto"  # of its inputs: "auto" (those that come with the weights, else the data set's) | "dataset" | "imagenet" | "mean/std", as "0.5/0.5" or "0.5,0.4,0.3/0.2,0.2,0.2"
     teacher.squeeze = squeeze = ml_collections.ConfigDict()
     squeeze.epochs = 60  # passes over the training images

@@ -1,9 +1,10 @@
 """Teachers of the API: trained on images, or loaded."""
 
 import dataclasses
+import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,8 @@ def load_teacher(
     *,
     arch: str | None = None,
     statistics: str | None = None,
+    weights_key: str | None = None,
+    classes: str | Sequence[str | int] | None = None,
     test: Images | None = None,
 ) -> Network:
     """Opens a teacher: one that delt_jax made, or weights of torch, by file, address or name.
@@ -99,6 +102,10 @@ def load_teacher(
       arch: the network that the weights are of.
       statistics: of its inputs: "dataset", "imagenet", or numbers as "mean/std"; by default those
         that come with the weights, else the data set's.
+      weights_key: which of several sets of weights in the file, as "state_dict_ema"; by default the
+        one there is, or the one that is no average.
+      classes: what the outputs of the weights are, where they are not the data's classes in their
+        order: a data set ("imagenet1k"), a file of names, names, or a row for each class.
       test: images to measure its accuracy on.
 
     Raises:
@@ -106,7 +113,7 @@ def load_teacher(
     """
     folder = pathlib.Path(weights).expanduser()
     cards = [path for path in (folder, folder / "teacher") if (path / CARD).is_file()]
-    if cards and arch is None and statistics is None:
+    if cards and arch is None and statistics is None and classes is None:
         teacher = load_network(cards[0])
     elif data is None:
         raise InputError(
@@ -114,13 +121,18 @@ def load_teacher(
             "with data, whose classes they know"
         )
     else:
-        given = str(cards[0] if cards else weights)
+        if cards and arch is None:
+            arch = load_network(cards[0]).arch
+        if classes is not None and not isinstance(classes, str):
+            classes = json.dumps([str(entry) for entry in classes])
         config = make_config(
             "train_teacher",
             {},
             teacher__arch=arch,
             teacher__statistics=statistics,
-            teacher__weights=given,
+            teacher__weights=str(cards[0] if cards else weights),
+            teacher__weights_key=weights_key,
+            teacher__classes=classes,
         )
         teacher = squeeze.import_teacher(config.teacher, data.spec, data.class_names)
     if data is not None:

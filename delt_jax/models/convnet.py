@@ -5,6 +5,8 @@ References:
   (f2f81ca), whose torch keys and initial distribution these are.
 """
 
+import re
+
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -34,3 +36,15 @@ class ConvNet(nn.Module):
         x = layers.flatten(x)
         sow_penultimate(self, x)
         return layers.dense(x, self.num_classes, name="classifier")
+
+    @staticmethod
+    def current_key(key: str) -> str:
+        """The key here for one of VICO-UoE/DatasetCondensation's ConvNet with BatchNorm.
+
+        Its blocks are four layers each: `features.5.bias` is `layers.norm.1.bias`.
+        """
+        match = re.fullmatch(r"features\.(\d+)\.(\w+)", key)
+        if match is None or int(match[1]) % 4 > 1:
+            return key
+        block, layer = divmod(int(match[1]), 4)
+        return f"layers.{('conv', 'norm')[layer]}.{block}.{match[2]}"

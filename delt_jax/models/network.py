@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from delt_jax.errors import InputError
-from delt_jax.models import registry, torch_weights
+from delt_jax.models import registry, torch_weights, weight_files
 from delt_jax.runtime.workdir import WorkDir
 
 SCHEMA_VERSION = 1
@@ -162,7 +162,7 @@ def load_network(directory: str | Path) -> Network:
         variables=torch_weights.from_state_dict(
             module,
             card["image_size"],
-            torch_weights.parse_safetensors(weights),
+            weight_files.parse_safetensors(weights),
             source=str(weights_path),
         ),
         mean=tuple(card["mean"]),

@@ -5,6 +5,7 @@ References:
   bottleneck, known as ResNet v1.5).
 """
 
+import re
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -117,3 +118,31 @@ class ResNet(nn.Module):
         x = jnp.mean(x, axis=(1, 2))
         sow_penultimate(self, x)
         return layers.dense(x, self.num_classes, name="fc")
+
+    @staticmethod
+    def current_key(key: str) -> str:
+        """The key here for one of the CIFAR ResNets that kuangliu and weiaicunzai publish.
+
+        `layer2.0.shortcut.1.bias` is `layer2.0.downsample.1.bias` (both of them),
+        `conv3_x.0.residual_function.4.bias` is `layer2.0.bn2.bias` (the latter).
+        """
+        key = key.replace(".shortcut.", ".downsample.")
+        key = re.sub(r"^conv1\.([01])\.", lambda stem: f"{('conv1', 'bn1')[int(stem[1])]}.", key)
+        key = re.sub(r"^conv([2-5])_x\.", lambda stage: f"layer{int(stage[1]) - 1}.", key)
+        names = _RESIDUAL_FUNCTION
+        return re.sub(
+            r"\.residual_function\.(\d)\.",
+            lambda layer: f".{names[layer[1]]}." if layer[1] in names else layer[0],
+            key,
+        )
+
+
+# Layers of weiaicunzai/pytorch-cifar100's residual functions, between which are the activations.
+_RESIDUAL_FUNCTION = {
+    "0": "conv1",
+    "1": "bn1",
+    "3": "conv2",
+    "4": "bn2",
+    "6": "conv3",
+    "7": "bn3",
+}

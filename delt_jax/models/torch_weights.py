@@ -13,30 +13,24 @@ A flattened activation is laid out as torch's (`delt_jax.models.layers.flatten`)
 classifier needs a permutation.
 """
 
-import argparse
+import logging
 import math
-import pickle
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from delt_jax.errors import InputError
-from delt_jax.models import swin
+from delt_jax.models import state_dicts, swin, weight_files, weight_keys
 from delt_jax.models.registry import variable_shapes
 
 IMAGE_CHANNELS = 3
 NAMED_AT_MOST = 4  # keys spelled out per kind of problem; the rest are counted
-_TORCH_SUFFIXES = (".pth", ".th", ".pt", ".tar", ".bin", ".ckpt")  # .tar: as in .pth.tar
-_NESTS = ("state_dict", "model")  # where training scripts put the weights in their checkpoints
-_PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel, of torch.compile
 # What a state_dict holds beside weights and statistics, by the leaf of ours that it comes with.
 _BUFFERS: dict[tuple[str, str], Callable[[], dict[str, np.ndarray]]] = {
     ("batch_stats", "var"): lambda: {"num_batches_tracked": np.zeros((), np.int64)},
@@ -49,115 +43,67 @@ _NAMES = {
     ("batch_stats", "mean"): "running_mean",
     ("batch_stats", "var"): "running_var",
 }
-_SAFETENSORS_DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": jnp.bfloat16,
-    "I64": np.int64,
-    "I32": np.int32,
-}
 
 
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+class OtherClassesError(InputError):
+    """Weights that fit but for their number of classes, which is `found`."""
+
+    def __init__(self, message: str, found: int):
+        super().__init__(message)
+        self.found = found
+
+
+def read_state_dict(
+    path: str | Path, key: str = "", coverage: Callable[[Mapping[str, Any]], int] | None = None
+) -> dict[str, np.ndarray]:
     """Reads a torch state_dict, from wherever in the checkpoint it is.
 
     Args:
-      path: a `.safetensors` file, or a file of torch's (`.pth` and its like), which needs torch and
-        is read without running any code that it may hold. The weights may lie under "state_dict" or
-        "model", and every key may begin with "module." or "_orig_mod." (as torch.nn.DataParallel
-        and torch.compile write them).
+      path: a file of weights (see `delt_jax.models.weight_files.read`).
+      key: which of several sets of weights in it, as "state_dict_ema"; "" for the one that is
+        there, or the one that is no average (see `delt_jax.models.state_dicts.choose`).
+      coverage: see there, and `coverage_of`.
 
     Returns:
-      Arrays in torch's layout under torch's keys.
+      Arrays in torch's layout under torch's keys, without `module.`, `_orig_mod.` and the like.
 
     Raises:
       InputError: where the file is absent, damaged, of another kind, holds code, or holds no
-        weights; or torch is needed and not installed.
+        weights, or several; or torch is needed and not installed.
     """
     path = Path(path)
-    if path.suffix != ".safetensors" and path.suffix not in _TORCH_SUFFIXES:
-        known = ", ".join((".safetensors", *_TORCH_SUFFIXES))
-        raise InputError(f"{path}: weights of type {path.suffix!r}, expected one of {known}")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected weights")
-    if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path)
-    else:
-        tensors = _read_torch(path)
-    for prefix in _PREFIXES * 2:  # in either order
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    return tensors
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    content = weight_files.read(path)
+    sets = state_dicts.find(content)
     try:
-        return parse_safetensors(path.read_bytes())
+        if not sets:
+            shown = _some([str(entry) for entry in content])
+            raise InputError(f"no tensors under {shown}; expected a state_dict, bare or nested")
+        tensors = state_dicts.choose(sets, path.name, key, coverage)
+        return {name: weight_files.to_array(name, tensor) for name, tensor in tensors.items()}
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def parse_safetensors(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a .safetensors file's bytes (bfloat16 included); they share its memory."""
-    # safetensors.numpy.load knows no bfloat16; the container itself is easily read.
-    try:
-        entries = safetensors.deserialize(data)
-    except safetensors.SafetensorError as error:
-        raise InputError(f"damaged or no safetensors file ({error})") from error
-    tensors = {}
-    for name, entry in entries:
-        if entry["dtype"] not in _SAFETENSORS_DTYPES:
-            known = ", ".join(_SAFETENSORS_DTYPES)
-            raise InputError(f"{name} has dtype {entry['dtype']}, expected one of {known}")
-        dtype = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]])
-        tensors[name] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
-    return tensors
+def coverage_of(module: nn.Module, image_size: int) -> Callable[[Mapping[str, Any]], int]:
+    """A function that counts how many of a network's tensors a state_dict has."""
+    expected = _shapes(module, image_size)
+    classes = getattr(module, "num_classes", None)
+
+    def coverage(tensors: Mapping[str, Any]) -> int:
+        found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+        return weight_keys.coverage(found, expected, _current_key(module), classes)
+
+    return coverage
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch  # heavy and optional: only those who read such files need it
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading {path.suffix} files needs torch: pip install delt_jax[torch]"
-        ) from error
-    try:
-        # torchvision's training script, and those made from it, store their arguments too.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")  # of old formats; what cannot be read is an error
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: refused, it is damaged or holds more than weights, which could run code; "
-            "save its state_dict alone, or convert it to .safetensors"
-        ) from error
-    except Exception as error:  # torch's readers raise almost anything on broken bytes
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise InputError(f"{path}: damaged or no torch file ({reason})") from error
-
-    while isinstance(content, Mapping):
-        nest = next((key for key in _NESTS if isinstance(content.get(key), Mapping)), None)
-        if nest is None:
-            break
-        content = content[nest]
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{path}: holds a {type(content).__name__}, expected a state_dict")
-    other = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
-    if other:
-        raise InputError(
-            f"{path}: no tensors under {_some(other)}; expected a state_dict, "
-            f"bare or under {' or '.join(map(repr, _NESTS))}"
-        )
-    return {str(key): _to_numpy(tensor) for key, tensor in content.items()}
+def _shapes(module: nn.Module, image_size: int) -> dict[str, tuple[int, ...]]:
+    """The shapes that torch's tensors have by torch's keys, without buffers."""
+    leaves: dict[tuple[str, ...], Any] = flatten_dict(variable_shapes(module, image_size))
+    return {_torch_key(path): _torch_shape(path, leaf.shape) for path, leaf in leaves.items()}
 
 
-def _to_numpy(tensor: Any) -> np.ndarray:
-    """A torch tensor's values; NumPy has no bfloat16 of its own, so that goes through float32."""
-    tensor = tensor.detach()
-    if tensor.is_floating_point() and tensor.element_size() < 4:
-        tensor = tensor.float()
-    return tensor.numpy()
+def _current_key(module: nn.Module) -> Callable[[str], str]:
+    return getattr(module, "current_key", lambda key: key)
 
 
 def from_state_dict(
@@ -165,14 +111,18 @@ def from_state_dict(
     image_size: int,
     state_dict: Mapping[str, np.ndarray],
     source: str = "weights",
+    rows: Sequence[int] | None = None,
 ) -> dict:
     """Lays out a torch state_dict as the module's variables.
+
+    Keys may have a prefix, and the classifier another name (see `delt_jax.models.weight_keys.fit`).
 
     Args:
       module: from `delt_jax.models.registry.create`.
       image_size: side of its images in pixels (a ConvNet's classifier depends on it).
       state_dict: arrays in torch's layout under torch's keys.
       source: what to call the state_dict in an error, e.g. its file.
+      rows: rows of the classifier to take, in the order of the module's classes; None: all.
 
     Returns:
       `{"params": ..., "batch_stats": ...}` of jax arrays: float32, or wider where the state_dict is
@@ -182,20 +132,29 @@ def from_state_dict(
       InputError: naming every kind of problem: missing, unexpected and misshapen keys, and a
         classifier for another number of classes; or the first tensor with NaN or infinity in it.
     """
-    current_key = getattr(module, "current_key", lambda key: key)
     leaves: dict[tuple[str, ...], Any] = flatten_dict(variable_shapes(module, image_size))
     keys = {_torch_key(path): path for path in leaves}
     shapes = {key: _torch_shape(path, leaves[path].shape) for key, path in keys.items()}
-    found = {current_key(key): value for key, value in state_dict.items()}
+    try:
+        fit = _fit(module, shapes, state_dict)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    if fit.left_out:
+        logging.warning(
+            "%s: left out tensors beside those of the network, %d: %s",
+            *(source, len(fit.left_out), _some(list(fit.left_out))),
+        )
+    found = {key: state_dict[name] for key, name in fit.keys.items()}
+    if rows is not None:
+        for key in _classifier_keys(module, image_size):
+            found |= {key: np.asarray(found[key])[list(rows)]} if key in found else {}
     for path in leaves:  # buffers may be absent
         shapes |= {key: value.shape for key, value in _buffers(path).items() if key in found}
     # Those of other layers are not worth a word beside the weights of these layers.
     others = {key for key in found if key.endswith(BUFFERS)} - shapes.keys()
     found = {key: value for key, value in found.items() if key not in others}
     found_shapes = {key: value.shape for key, value in found.items()}
-    problems = _problems(shapes, found_shapes, module, image_size)
-    if problems:
-        raise InputError(f"{source}: not those of this {type(module).__name__}: {problems}")
+    _check_shapes(shapes, found_shapes, module, image_size, source)
 
     variables = {}
     for key, path in keys.items():
@@ -213,6 +172,34 @@ def from_state_dict(
         # A copy, so that no file stays mapped and nobody else's array is aliased.
         variables[path] = jnp.array(value, jax.dtypes.canonicalize_dtype(dtype), copy=True)
     return unflatten_dict(variables)
+
+
+def count_classes(
+    module: nn.Module, image_size: int, state_dict: Mapping[str, np.ndarray]
+) -> int | None:
+    """How many classes the classifier of a state_dict has; None where it has no such classifier."""
+    names = _fit(module, _shapes(module, image_size), state_dict).keys
+    keys = [key for key in _classifier_keys(module, image_size) if key in names]
+    counts = {state_dict[names[key]].shape[:1] for key in keys}
+    return counts.pop()[0] if len(counts) == 1 and () not in counts else None
+
+
+def _classifier_keys(module: nn.Module, image_size: int) -> list[str]:
+    """The keys whose shape follows the number of classes."""
+    classes: int = module.num_classes  # pyright: ignore[reportAttributeAccessIssue]
+    shapes = _shapes(module, image_size)
+    other = _shapes(module.clone(num_classes=classes + 1), image_size)
+    return [key for key, shape in shapes.items() if shape != other[key]]
+
+
+def _fit(
+    module: nn.Module,
+    shapes: Mapping[str, tuple[int, ...]],
+    state_dict: Mapping[str, np.ndarray],
+) -> weight_keys.Fit:
+    found = {key: value.shape for key, value in state_dict.items()}
+    classes = getattr(module, "num_classes", None)
+    return weight_keys.fit(found, shapes, _current_key(module), classes)
 
 
 def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -252,13 +239,14 @@ def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ..
     return (shape[-1], shape[-2], *shape[:-2]) if _is_kernel(path) else shape
 
 
-def _problems(
+def _check_shapes(
     expected: dict[str, tuple[int, ...]],
     found: dict[str, tuple[int, ...]],
     module: nn.Module,
     image_size: int,
-) -> str:
-    """Everything that does not fit, in one line; empty where all does."""
+    source: str,
+) -> None:
+    """Raises `InputError` with everything that does not fit, in one line."""
     missing = [f"{key} {shape}" for key, shape in expected.items() if key not in found]
     unexpected = [f"{key} {shape}" for key, shape in found.items() if key not in expected]
     misshapen = {
@@ -282,7 +270,13 @@ def _problems(
     elif misshapen and classes is None:
         pairs = [f"{key} {got}, expected {want}" for key, (got, want) in misshapen.items()]
         problems.append(f"misshapen {_some(pairs)}")
-    return "; ".join(problems)
+    elif missing and sorted(expected.values()) == sorted(found.values()):
+        problems.append("all shapes agree, so that the names alone may differ")
+    message = f"{source}: not those of this {type(module).__name__}: {'; '.join(problems)}"
+    if classes is not None and len(problems) == 1:
+        raise OtherClassesError(message, classes)
+    if problems:
+        raise InputError(message)
 
 
 def _class_count(

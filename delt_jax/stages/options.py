@@ -94,6 +94,8 @@ OPTIONS: dict[str, Kind] = {
     "teacher.weights": Text(
         "a file, a folder, an https:// address or a publisher", check=pretrained.check_address
     ),
+    "teacher.weights_key": Text("the name of a set of weights in the file"),
+    "teacher.classes": Text("a data set, a file, names or rows", check=_check_path),
     "teacher.statistics": Statistics(("auto", *_NUMBERS_TOO)),
     "teacher.squeeze.epochs": _count(1),
     "teacher.squeeze.batch_size": _count(1),

@@ -60,6 +60,11 @@ def check(
     if config.teacher.weights:
         with _about("teacher.weights"):
             pretrained.check(config.teacher.weights, config.teacher.arch)
+    for name in ("weights_key", "classes"):
+        if (value := config.teacher[name]) and not config.teacher.weights:
+            raise InputError(
+                f"teacher.{name}: got {value!r} without teacher.weights, of which it says something"
+            )
     images = config.ipc * spec.num_classes
     if images > _MOST_IMAGES:
         raise InputError(

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import Statistics
 from delt_jax.data.specs import Channels, DatasetSpec, check_class_order, statistics
 from delt_jax.errors import InputError
-from delt_jax.models import pretrained, registry, torch_weights
+from delt_jax.models import pretrained, registry, torch_weights, weight_files
 from delt_jax.models.network import CARD, Network, load_network, save_network
 from delt_jax.runtime import save_points
 from delt_jax.runtime.download import sha256
@@ -22,6 +22,7 @@ from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import teacher_classes
 from delt_jax.stages.cropped_images import Accuracy, CroppedImages, measure_accuracy
 from delt_jax.stages.opening import describe, open_split
 from delt_jax.stages.teacher_training import Recipe, train_teacher
@@ -41,7 +42,7 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
 
     Args:
       config: an `ml_collections.ConfigDict`; reads `seed`, `data` and
-        `teacher.{arch,weights,statistics,squeeze.*}`.
+        `teacher.{arch,weights,weights_key,classes,statistics,squeeze.*}`.
       workdir: writes the teacher, metrics and the names of images that cannot be read; checkpoints
         lie beside the teacher, for the caller to remove once it is taken down as done.
 
@@ -167,20 +168,25 @@ def import_teacher(options: Any, spec: DatasetSpec, class_names: tuple[str, ...]
     Input statistics are those that `teacher.statistics` names; "auto" is the card's, the
     publisher's, or else the data set's.
     """
-    folder = pathlib.Path(options.weights).expanduser()
-    if not pretrained.is_published(options.weights) and folder.is_dir():
-        return _adopt(folder, options, spec, class_names)
-    if pretrained.is_published(options.weights):
-        check_class_order(spec, class_names, f"{spec.name} for weights {options.weights!r}")
-    file = pretrained.find(options.weights, options.arch)
+    weights = options.weights
+    folder = pathlib.Path(weights).expanduser()
+    if not pretrained.is_published(weights) and folder.is_dir():
+        cards = [path for path in (folder, folder / "teacher") if (path / CARD).is_file()]
+        if cards:
+            return _adopt(cards[0], options, spec, class_names)
+        weights = str(weight_files.in_folder(folder))
+    if pretrained.is_published(weights) and not options.classes:
+        check_class_order(spec, class_names, f"{spec.name} for weights {weights!r}")
+    file = pretrained.find(weights, options.arch)
     module = registry.create(options.arch, len(class_names), spec.image_size)
-    variables = torch_weights.from_state_dict(
-        module,
-        spec.image_size,
-        torch_weights.read_state_dict(file.path),
-        source=file.origin,
+    state_dict = torch_weights.read_state_dict(
+        file.path, options.weights_key, torch_weights.coverage_of(module, spec.image_size)
     )
+    variables, rows = _take_rows(options, spec, class_names, state_dict, file.origin)
     mean, std = _imported_statistics(options, spec, file.statistics)
+    recipe: dict[str, Any] = {"weights": file.origin, "sha256": sha256(file.path)}
+    if options.weights_key:
+        recipe["weights_key"] = options.weights_key
     return Network(
         arch=options.arch,
         num_classes=len(class_names),
@@ -189,8 +195,34 @@ def import_teacher(options: Any, spec: DatasetSpec, class_names: tuple[str, ...]
         mean=mean,
         std=std,
         class_names=class_names,
-        recipe={"weights": file.origin, "sha256": sha256(file.path)},
+        recipe=recipe | rows,
     )
+
+
+def _take_rows(
+    options: Any,
+    spec: DatasetSpec,
+    class_names: tuple[str, ...],
+    state_dict: Mapping[str, np.ndarray],
+    source: str,
+) -> tuple[dict, dict[str, Any]]:
+    """Variables for the data set's classes, of a classifier that `teacher.classes` may cut.
+
+    Returns:
+      The variables, and what the card says of the rows that were taken.
+    """
+    size = spec.image_size
+    module = registry.create(options.arch, len(class_names), size)
+    rows = None
+    if options.classes and (outputs := torch_weights.count_classes(module, size, state_dict)):
+        rows = teacher_classes.choose_rows(options.classes, class_names, outputs)
+        logging.info("%s: rows %s of its %d classes are taken", source, rows, outputs)
+    try:
+        variables = torch_weights.from_state_dict(module, size, state_dict, source, rows)
+    except torch_weights.OtherClassesError as error:
+        advice = teacher_classes.advice(class_names, error.found)
+        raise InputError(f"{error}; {advice}") from error
+    return variables, {} if rows is None else {"rows": list(rows)}
 
 
 def _adopt(
@@ -201,12 +233,40 @@ def _adopt(
     for what, found, expected in (
         ("arch", teacher.arch, options.arch),
         ("image_size", teacher.image_size, spec.image_size),
-        ("class_names", teacher.class_names, class_names),
     ):
         if found != expected:
             raise InputError(f"{folder / CARD}: {what} {found}, expected {expected}")
+    if teacher.class_names != class_names:
+        teacher = _cut(teacher, folder, options, spec, class_names)
     mean, std = _imported_statistics(options, spec, (teacher.mean, teacher.std))
     return dataclasses.replace(teacher, mean=mean, std=std)
+
+
+def _cut(
+    teacher: Network,
+    folder: pathlib.Path,
+    options: Any,
+    spec: DatasetSpec,
+    class_names: tuple[str, ...],
+) -> Network:
+    """A teacher of other classes, cut down to those of the data set as `teacher.classes` says."""
+    found = teacher.class_names
+    if not options.classes:
+        hint = ""
+        if set(class_names) <= set(found):
+            rows = ",".join(str(found.index(name)) for name in class_names)
+            hint = f"; teacher.classes={rows} takes them from it"
+        raise InputError(f"{folder / CARD}: class_names {found}, expected {class_names}{hint}")
+    state_dict = torch_weights.to_state_dict(teacher.variables)
+    variables, rows = _take_rows(options, spec, class_names, state_dict, str(folder / CARD))
+    return dataclasses.replace(
+        teacher,
+        num_classes=len(class_names),
+        variables=variables,
+        class_names=class_names,
+        top1=None,
+        recipe=teacher.recipe | rows,
+    )
 
 
 def _imported_statistics(

@@ -5,6 +5,7 @@ import pickle
 import pickletools
 import zipfile
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,8 @@ torch = pytest.importorskip("torch")
 def saved(new_format):
     file = io.BytesIO()
     state = {"conv.weight": torch.ones(2, 3), "n": torch.zeros((), dtype=torch.int64)}
-    torch.save({"model": state}, file, _use_new_zipfile_serialization=new_format)
+    beside = {"best": np.float64(91.7), "history": np.arange(3)}
+    torch.save({"model": state} | beside, file, _use_new_zipfile_serialization=new_format)
     return file.getvalue()
 
 

@@ -49,11 +49,14 @@ VALID = {
     },
     "text": {
         "a name of the user's own": "method data.name",
-        "a path, looked for later": "data.source teacher.weights select.ranking export.directory",
+        "a path, looked for later": "data.source teacher.weights teacher.classes select.ranking "
+        "export.directory",
+        "a name in a file, looked for later": "teacher.weights_key",
     },
     "empty": {
         "the default: the spec's own, trained here, scored here, in the work directory": "data."
-        "source teacher.weights select.ranking export.directory",
+        "source teacher.weights teacher.weights_key teacher.classes select.ranking "
+        "export.directory",
         "as in distilled/": "export.encoding",
     },
     "minus one": {
