@@ -5,32 +5,72 @@ delt_jax/defaults.py, where the Python API finds them as well.
 """
 
 import difflib
+import re
 from typing import Any
 
 import ml_collections
 
+from delt_jax import overrides
 from delt_jax.defaults import get_base as get_base
 from delt_jax.errors import InputError
 
+# Arguments that stand for an option: one that the command line gives is the argument's value.
+OPTIONS = {
+    "ipc": "ipc",
+    "name": "data.name",
+    "source": "data.source",
+    "size": "data.image_size",
+    "teacher": "teacher.arch",
+    "weights": "teacher.weights",
+    "statistics": "teacher.statistics",
+}
+# What lies between commas that are not escaped and not within a value in quotes.
+_ITEM = re.compile(r"""(?:=\s*(?:"[^"]*"|'[^']*')\s*(?=,|$)|\\,|[^,])+""")
+
 
 def parse_arg(arg: str | None, **defaults: Any) -> ml_collections.ConfigDict:
-    """Reads the part of `--config=file.py:ipc=10,smoke` after the colon.
+    r"""Reads the part of `--config=file.py:ipc=10,smoke` after the colon.
 
     Args:
-      arg: comma-separated `name=value`, or a bare `name` for True.
+      arg: comma-separated `name=value`, or a bare `name` for True. A value with a comma is written in quotes,
+        or the comma as `\,`.
       **defaults: the names there are, with their defaults; a value gets the type of its default.
 
     Raises:
       InputError: for a name that is not among them or a value of another type.
     """
     values = ml_collections.ConfigDict(defaults)
-    for item in filter(None, (arg or "").split(",")):
+    before = ""
+    for item in filter(None, map(str.strip, _ITEM.findall(arg or ""))):
         name, equals, text = item.partition("=")
+        name = name.strip()
         if name not in defaults:
             near = difflib.get_close_matches(name, defaults, 1) or sorted(defaults)
-            raise InputError(f"config argument: got {name!r}, expected {' or '.join(near)}")
-        values[name] = _parse(name, text if equals else "true", type(defaults[name]))
+            hint = (
+                f"; for a comma within {before} write \\, or put its value in quotes"
+                if before
+                else ""
+            )
+            raise InputError(f"config argument: got {name!r}, expected {' or '.join(near)}{hint}")
+        values[name] = _parse(name, _unquoted(text) if equals else "true", type(defaults[name]))
+        before = name if type(defaults[name]) is str else ""
+    given = overrides.current()
+    for name, path in OPTIONS.items():
+        if name in defaults and path in given:
+            values[name] = given[path]
     return values
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    if len(text) > 1 and text[0] in "\"'" and text[-1] == text[0]:
+        return text[1:-1]
+    return text.replace("\\,", ",")
+
+
+def written(value: Any) -> str:
+    """Writes a value so that `parse_arg` reads it again."""
+    return str(value).replace(",", "\\,")
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from configs import base
+from delt_jax import overrides
 from delt_jax.data import sources, specs
 from delt_jax.errors import InputError
 
@@ -68,8 +69,9 @@ def rded(c: ml_collections.ConfigDict) -> None:
     """
     c.select.mode = "top"
     c.select.crops = 5
-    c.select.factor = factor = 2 if _spec(c).image_size > 64 else 1
-    c.select.images_per_class = max(300, int(c.ipc) * factor**2)
+    c.select.factor = 2 if _spec(c).image_size > 64 else 1
+    overrides.apply(c)  # as many images as a factor that is given needs
+    c.select.images_per_class = max(300, int(c.ipc) * int(c.select.factor) ** 2)
     _real_images(c, "selected")
 
 
@@ -101,14 +103,29 @@ WITHOUT_SYNTHESIS = ("rded", "selected", "random")  # real images, or patches of
 def choose(c: ml_collections.ConfigDict, method: str) -> None:
     """Applies one of `METHODS`, after all that a data set's file sets itself.
 
+    The options that a command line gives are in force (`delt_jax.overrides`): the method sees their values, they win
+    over its settings, and a method among them wins over `method`.
+
     Raises:
       InputError: for a name that is not among them.
     """
-    if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, 1) or METHODS
-        raise InputError(f"config argument method: got {method!r}, expected {' or '.join(near)}")
-    c.method = method
+    given = overrides.current()
+    for name in (method, method := given.get("method", method)):
+        if name not in METHODS:
+            near = difflib.get_close_matches(name, METHODS, 1) or METHODS
+            raise InputError(f"method: got {name!r}, expected {' or '.join(near)}")
+    plain = c.copy_and_resolve_references()
+    with overrides.in_force({k: v for k, v in given.items() if not overrides.is_of_method(k)}):
+        _apply(plain, method)
+    _apply(c, method)
+    c.method_changes = overrides.changes(plain, c)
+
+
+def _apply(c: ml_collections.ConfigDict, method: str) -> None:
+    overrides.apply(c)
     METHODS[method](c)
+    overrides.apply(c)
+    c.method = method
 
 
 def published(c: ml_collections.ConfigDict) -> None:

@@ -330,7 +330,7 @@ def _config(arg, data, ipc, method="", **more):
     given = {"ipc": ipc, "method": method}
     given |= {name: arg[name] for name in ("source", "teacher", "weights", "statistics")}
     given |= more
-    words = [f"{name}={value}" for name, value in given.items() if value != ""]
+    words = [f"{name}={base.written(value)}" for name, value in given.items() if value != ""]
     words += [name for name in ("published", "smoke") if arg[name]]
     return f"configs/{data}.py:{','.join(words)}"
 

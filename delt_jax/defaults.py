@@ -11,7 +11,8 @@ from ml_collections.config_dict import placeholder
 def get_base() -> ml_collections.ConfigDict:
     """The published settings of DELT, without a data set."""
     c = ml_collections.ConfigDict()
-    c.method = "delt"  # a name of configs/presets.py; --config.method=NAME applies its overrides, before any other
+    c.method = "delt"  # a name of configs/presets.py; its settings are applied after all options are read, and any option given wins over them
+    c.method_changes = ()  # filled in, never given: the method's own options that were set to something else, as "select.mode=top"
     c.seed = 0  # of every random stream but the students' (evaluate.seeds)
     c.ipc = 50  # images per class
     c.checkpoint_minutes = 3.0  # between two saves of what any stage has under way: at most this much is lost by a kill

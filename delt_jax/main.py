@@ -1,29 +1,22 @@
 """Command line: `python -m delt_jax.main --config=configs/digits.py --workdir=runs/digits`."""
 
 import os
-import pathlib
-import sys
 
 # TensorFlow may be installed for preparing data sets; JAX alone uses the devices.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
 from delt_jax import pipeline
 from delt_jax.errors import InputError
 from delt_jax.report.summary import closing
 from delt_jax.runtime import hosts
-from delt_jax.runtime.command_line import (
-    import_from_here,
-    parse_flags,
-    readable,
-    run_program,
-)
-from delt_jax.runtime.workdir import WorkDir
+from delt_jax.runtime.command_line import ConfigFlag, import_from_here, run_program
+from delt_jax.runtime.workdir import WorkDir, expanded
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :arguments.")
+_CONFIG = ConfigFlag()
+flags.declare_key_flag("config")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run lies.")
 _STAGES = flags.DEFINE_list("stages", None, "Stages to run; by default what the config asks for.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute stages made with another config.")
@@ -35,7 +28,7 @@ _HOSTS = flags.DEFINE_string(
     "hosts", "", "Several hosts, one run: auto (TPU pods, Slurm), or ADDRESS:PORT,INDEX/COUNT."
 )
 _HOST_TIMEOUT = flags.DEFINE_float("host_timeout", 60.0, "Seconds until a silent host is lost.")
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flags_as_required(["workdir"])
 
 
 def main(argv: list[str]) -> None:
@@ -43,9 +36,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"arguments: got {argv[1]!r}, expected flags only (--config, --workdir)")
     if _CACHE.value:
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
+        jax.config.update("jax_compilation_cache_dir", str(expanded(_CACHE.value)))
     crew = hosts.join(_HOSTS.value, _HOST_TIMEOUT.value)
-    config, workdir = readable(_CONFIG.value, sys.argv), WorkDir(str(_WORKDIR.value))
+    config, workdir = _CONFIG.resolve(), WorkDir(str(_WORKDIR.value))
     if _DRY_RUN.value:
         print(pipeline.estimate(config, workdir, _STAGES.value))
         return
@@ -65,7 +58,7 @@ def run() -> None:
     try:
         run_program(
             main,
-            parse_flags,
+            _CONFIG.parse,
             on_mistake=lambda message: hosts.current().leave(message, is_mistake=True),
         )
     finally:

@@ -14,9 +14,13 @@ from delt_jax.runtime import faults, hosts, lock
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stage import Stage, flatten, record_path
-from delt_jax.stages import dry_run, partial_ranking, preflight
+from delt_jax.stages import dry_run, preflight
 from delt_jax.stages.planning import Plan
 
+_OF_IPC = (
+    "no image stays, for another IPC chooses other images, and all images of a class are optimised "
+    "together"
+)
 _STUDENTS_MEMORY = ("evaluate.seeds_at_once", "evaluate.batch_size")
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -33,14 +37,14 @@ STAGES: tuple[Stage, ...] = (
         ("seed", "ipc", "data", "select"),
         ignores=("select.batch_size",),
         outputs=("ranking_csv", "selection_csv"),
-        leftovers=(partial_ranking.FOLDER,),
+        keeps=("the scores of the images", ("ipc", "select.mode")),
         shared=True,
         memory=("select.batch_size", "select.crops"),
     ),
     Stage(
         "synthesize",
         ("squeeze", "select"),
-        ("seed", "ipc", "data", "synthesis", "distilled"),
+        ("method", "seed", "ipc", "data", "synthesis", "distilled"),  # the name is in the manifest
         ignores=(
             "synthesis.class_batches_per_device",
             "synthesis.sliced",
@@ -301,10 +305,27 @@ def _settle_changes(
             raise InputError(
                 f"{workdir.path} holds stage {stage.name} of another config ({shown}); expected "
                 "the same config, another --workdir, or --overwrite to recompute it and what "
-                "depends on it"
+                f"depends on it: {_consequences(stage, values, workdir)}"
             )
-        say(f"{stage.name}: recomputed ({shown})")
+        say(f"{stage.name}: recomputed ({shown}): {_consequences(stage, values, workdir)}")
         _clear(stage, workdir)
+
+
+def _consequences(stage: Stage, values: dict, workdir: WorkDir) -> str:
+    """Says what is made anew, what stays, and why there is no more of that."""
+    dependent = [stage.name]
+    for other in STAGES:
+        if set(other.needs) & set(dependent) and other.name not in dependent:
+            dependent.append(other.name)
+    begun = [one.name for one in STAGES if record_path(one.name, workdir).exists()]
+    kept = [name for name in begun if name not in dependent]
+    changed = stage.changed(values, workdir)
+    if stage.keeps and set(changed) <= set(stage.keeps[1]):
+        kept.append(stage.keeps[0])
+    anew = ", ".join(name for name in begun if name in dependent)
+    stays = f", with {' and '.join(kept)} kept" if kept else ""
+    why = f"; {_OF_IPC}" if "ipc" in changed else ""
+    return f"{anew} anew{stays}{why}"
 
 
 def _refuse_changes(stage: Stage, values: dict, workdir: WorkDir) -> None:

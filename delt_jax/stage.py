@@ -28,6 +28,8 @@ class Stage:
       outputs: names of `WorkDir` attributes that hold its results.
       leftovers: what it goes on from where it is cut short, as globs in the work directory; gone
         once its record says that it is done.
+      keeps: what a recomputed stage still has no need to make again, in words, and the options that
+        may have changed for that; () where there is no such thing.
       always: cheap, and depends on everything: runs every time.
       shared: all hosts of a run work on it, each on its share; else the first one does it.
       opt_in: runs only where it is named, or where the option `wanted_by` is above 0.
@@ -43,6 +45,7 @@ class Stage:
     named: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
+    keeps: tuple[()] | tuple[str, tuple[str, ...]] = ()
     always: bool = False
     shared: bool = False
     opt_in: bool = False
@@ -76,6 +79,15 @@ class Stage:
             return False
         return all(getattr(workdir, output).exists() for output in self.outputs)
 
+    def changed(self, values: dict[str, Any], workdir: WorkDir, of_new: bool = True) -> list[str]:
+        """Returns the inputs that differ from those that its results were begun with, sorted."""
+        record = self._record(workdir)
+        if record is None:
+            return []
+        before, now = record["inputs"], self.inputs(values)
+        names = before.keys() | now.keys() if of_new else before.keys()
+        return sorted(name for name in names if before.get(name) != now.get(name))
+
     def changes(self, values: dict[str, Any], workdir: WorkDir, of_new: bool = True) -> str:
         """How its inputs differ from those that its results were begun with; "" where not.
 
@@ -84,12 +96,10 @@ class Stage:
           workdir: holds the results.
           of_new: whether options count that the record does not know.
         """
-        record = self._record(workdir)
-        if record is None:
+        changed = self.changed(values, workdir, of_new)
+        if not changed:
             return ""
-        before, now = record["inputs"], self.inputs(values)
-        names = before.keys() | now.keys() if of_new else before.keys()
-        changed = sorted(name for name in names if before.get(name) != now.get(name))
+        before, now = (self._record(workdir) or {})["inputs"], self.inputs(values)
         shown = [f"{n}: {before.get(n)!r} there, {now.get(n)!r} now" for n in changed[:SHOWN]]
         return "; ".join([*shown, *([", ".join(changed[SHOWN:])] if changed[SHOWN:] else [])])
 

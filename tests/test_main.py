@@ -5,8 +5,6 @@ import functools
 import pytest
 from run_module import run_module
 
-from delt_jax.runtime.command_line import method_as_argument
-
 main = functools.partial(run_module, "delt_jax.main")
 
 
@@ -60,12 +58,18 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(tmp_path):
     assert not folder.exists()
 
 
-def test_a_method_comes_before_other_overrides():
-    words = ["x", "--config.ipc=3", "--config=configs/a.py", "--config.method=rded"]
-    assert method_as_argument(words) == [
-        *("x", "--config.ipc=3", "--config=configs/a.py:method=rded")
-    ]
-    assert method_as_argument(["--config.method=cda", "--config=a.py:ipc=1"]) == [
-        "--config=a.py:ipc=1,method=cda"
-    ]
-    assert method_as_argument(["x", "--config=a.py:ipc=1"]) == ["x", "--config=a.py:ipc=1"]
+def test_help_names_the_config_flag_and_needs_nothing_else():
+    done = main("--help")
+    assert "  --config: A file of configs/" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_home_in_the_workdir_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    done = main("--config=configs/digits.py", "--workdir=~/run", "--stages=report")
+    assert f"in {tmp_path / 'home' / 'run'}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = main("--config=configs/digits.py", "--workdir=~nobody-of-that-name/run")
+    assert done.stderr == (
+        "error: path '~nobody-of-that-name/run': there is no such user; expected one's home\n"
+    )

@@ -7,6 +7,7 @@ import types
 
 import jax
 import pytest
+import tiny_run
 from ml_collections import ConfigDict
 
 from delt_jax import pipeline
@@ -79,6 +80,36 @@ def test_overwrite_recomputes_the_stage_and_what_depends_on_it(tmp_path, ran):
     run(WorkDir(tmp_path), make_config())
     run(WorkDir(tmp_path), make_config(seed=1), overwrite=True)
     assert ran == ["squeeze", "select", "report"] * 2
+
+
+def test_what_another_ipc_costs_is_said(tmp_path):
+    workdir = WorkDir(tmp_path)
+    values = tiny_run.make_config(tmp_path).to_dict()
+    for stage in pipeline.STAGES[:5]:
+        stage.write_record(values, workdir, 1.0)
+    workdir.create()
+    why = (
+        "no image stays, for another IPC chooses other images, and all images of a class are "
+        "optimised together"
+    )
+    for changes, message in (
+        (
+            {"ipc": 3},
+            "select, synthesize, relabel, evaluate anew, with squeeze and the scores of the images "
+            f"kept; {why}",
+        ),
+        ({"select.crops": 3}, "select, synthesize, relabel, evaluate anew, with squeeze kept"),
+        ({"seed": 3}, "squeeze, select, synthesize, relabel, evaluate anew"),
+        (
+            {"synthesis.jitter": 3},
+            "synthesize, relabel, evaluate anew, with squeeze and select kept",
+        ),
+    ):
+        config = tiny_run.make_config(tmp_path)
+        config.update_from_flattened_dict(changes)
+        with pytest.raises(InputError) as caught:
+            pipeline.run(config, workdir)
+        assert str(caught.value).partition("depends on it: ")[2] == message
 
 
 def test_all_fields_that_differ_are_named(tmp_path, ran, monkeypatch):

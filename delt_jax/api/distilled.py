@@ -17,6 +17,7 @@ from delt_jax.errors import InputError
 from delt_jax.export.formats import export
 from delt_jax.export.image_folder import read_distilled
 from delt_jax.export.manifest import FILE_NAME, ImageRecord, read_manifest
+from delt_jax.runtime.workdir import expanded
 
 
 class Distilled:
@@ -149,6 +150,6 @@ def load_distilled(folder: str | os.PathLike[str]) -> Distilled:
     Raises:
       InputError: where there is no manifest, or a file is missing or was changed.
     """
-    path = pathlib.Path(folder).expanduser()
+    path = expanded(folder)
     nested = path / "distilled"
     return Distilled(nested if (nested / FILE_NAME).is_file() else path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from delt_jax import defaults
+from delt_jax import defaults, overrides
 from delt_jax.errors import InputError
 from delt_jax.stages import options as table
 
@@ -81,6 +81,7 @@ def make_config(function: str, given: Mapping[str, Any], **more: Any) -> Any:
     for path, value in more.items():
         if value is not None:
             table.check_one(path.replace("__", "."), value)
+    config.method_changes = overrides.changes(defaults.get_base(), config)
     return config
 
 

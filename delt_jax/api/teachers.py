@@ -18,6 +18,7 @@ from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import CARD, Network, load_network, save_network
 from delt_jax.runtime.progress import Advance, listening
+from delt_jax.runtime.workdir import expanded
 from delt_jax.stages import diversity, squeeze
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.select import check_classes
@@ -145,7 +146,7 @@ def save_teacher(teacher: Network, folder: str | os.PathLike[str]) -> None:
 
     `load_teacher` opens the folder, and so does `weights=FOLDER` on the command line; see there.
     """
-    save_network(teacher, pathlib.Path(folder))
+    save_network(teacher, expanded(folder))
 
 
 def features(network: Network, images: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n d"]:

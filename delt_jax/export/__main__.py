@@ -14,6 +14,7 @@ from delt_jax.export import formats, manifest
 from delt_jax.export.export_folder import SUMS, problems
 from delt_jax.export.manifest import EXPORT, FILE_NAME, read_manifest
 from delt_jax.runtime.command_line import parse_flags, run_program
+from delt_jax.runtime.workdir import expanded
 
 _FORMAT = flags.DEFINE_list("format", None, f"Some of {', '.join(formats.FORMATS)}.")
 _VERIFY = flags.DEFINE_string("verify", None, "Check this folder; write nothing.")
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     if _VERIFY.value is not None:
         if len(argv) > 1 or _FORMAT.value:
             raise InputError("--verify: got more to do, expected it alone")
-        return _verify(pathlib.Path(_VERIFY.value).expanduser())
+        return _verify(expanded(_VERIFY.value))
     if len(argv) != 3 or not _FORMAT.value:
         raise InputError(
             f"arguments: got {' '.join(argv[1:]) or 'none'}, expected SRC DST "

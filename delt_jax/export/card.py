@@ -9,6 +9,7 @@ import delt_jax
 from delt_jax.data.specs import find_spec
 from delt_jax.errors import InputError
 from delt_jax.export.distilled_set import DistilledSet
+from delt_jax.overrides import named
 
 _UNKNOWN_TERMS = (
     "delt_jax does not know under which terms these data may be used: say it here before handing "
@@ -43,7 +44,7 @@ def write_card(source: DistilledSet, format: str, loading: str) -> str:  # noqa:
     settings = header.get("synthesis", {})
     facts = {
         "images": f"{len(source.records)}, of {classes} classes",
-        "method": header.get("method"),
+        "method": _method(header),
         "teacher": _teacher(header.get("teacher", {})),
         "normalised with": _statistics(header),
         "settings": ", ".join(f"{n} {settings[n]}" for n in _SETTINGS if n in settings),
@@ -118,6 +119,11 @@ def _results(source: DistilledSet) -> dict[str, Any]:
         return _mapping(source.workdir.read_json(source.workdir.results_json))
     except InputError:  # the accuracies are an extra: a damaged summary keeps nobody from exporting
         return {}
+
+
+def _method(header: Mapping[str, Any]) -> str:
+    method = header.get("method")
+    return named(method, header.get("method_changes")) if method else ""
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from delt_jax.data.specs import Channels, find_spec, get_spec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import encode, read_distilled
 from delt_jax.export.manifest import EXPORT, FILE_NAME, ImageRecord, read_file, read_manifest
-from delt_jax.runtime.workdir import WorkDir
+from delt_jax.runtime.workdir import WorkDir, expanded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DistilledSet:
         Raises:
           InputError: where there is no distilled set, or classes of it have no image.
         """
-        path = pathlib.Path(source).expanduser()
+        path = expanded(source)
         workdir = None
         if not (path / FILE_NAME).is_file() and (path / "distilled" / FILE_NAME).is_file():
             workdir, path = WorkDir(path), path / "distilled"

@@ -25,6 +25,7 @@ from delt_jax.export.export_folder import new_folder, refuse_another
 from delt_jax.export.image_folder import FORMATS as ENCODINGS
 from delt_jax.export.image_folder import NAMINGS
 from delt_jax.export.manifest import EXPORT, ImageRecord, write_manifest
+from delt_jax.runtime.workdir import expanded
 
 # Fills a new, empty folder. Where image files of its own lie in it, it returns their records.
 Writer = Callable[[DistilledSet, pathlib.Path, Mapping[str, Any]], Sequence[ImageRecord] | None]
@@ -125,7 +126,7 @@ def export(
     names = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     values = check(names, options or {})
     opened = source if isinstance(source, DistilledSet) else DistilledSet.open(source)
-    parent = pathlib.Path(destination).expanduser()
+    parent = expanded(destination)
     check_destination(parent, opened.directory, names)
     written = {}
     for name in names:

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from delt_jax.overrides import named
 from delt_jax.report import charts, results, wording
 from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import Column, Gallery, Photo, Read, build_gallery
@@ -128,7 +129,7 @@ def _plain(value: Any) -> str:
 
 
 def _title(summary: dict[str, Any]) -> str:
-    method = _NAMES.get(summary["method"], summary["method"])
+    method = named(_NAMES.get(summary["method"], summary["method"]), summary["method_changes"])
     ipc = summary["ipc"]
     return f"{method} on {summary['data']['name']}, {ipc} image{'' if ipc == 1 else 's'} per class"
 

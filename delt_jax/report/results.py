@@ -2,7 +2,7 @@
 
 The schema (version 1); accuracies in percent, null where something was not measured:
 
-    schema, schema_version, method, seed
+    schema, schema_version, method, method_changes: [option=value], seed
     data        {name, source, classes, image_size}
     ipc         images per class
     teacher     {arch, top1}
@@ -58,6 +58,9 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "method": config_value(config, "method", record.manifest.get("method")),
+        "method_changes": config_value(
+            config, "method_changes", record.manifest.get("method_changes", [])
+        ),
         "seed": config_value(config, "seed"),
         "data": {
             "name": config_value(config, "data.name"),

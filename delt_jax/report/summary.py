@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from delt_jax.overrides import named
 from delt_jax.report.wording import duration
 from delt_jax.runtime.workdir import WorkDir
 
@@ -14,9 +15,9 @@ def summary_table(results: dict[str, Any]) -> str:
       results: what `delt_jax.report.results.summarise` returns.
     """
     data, teacher, cost = results["data"], results["teacher"], results["cost"]
+    method = named(results["method"], results["method_changes"])
     lines = [
-        f"{results['method']} on {data['name']}, {results['ipc']} images per class, "
-        f"{data['classes']} classes",
+        f"{method} on {data['name']}, {results['ipc']} images per class, {data['classes']} classes",
         f"teacher {teacher['arch'] or 'unknown'}: top-1 {_percent(teacher['top1'])}",
         "",
     ]

@@ -3,17 +3,19 @@
 import difflib
 import pathlib
 import re
+import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from delt_jax import defaults
+from delt_jax import defaults, overrides
 from delt_jax.errors import InputError, Interrupted
 from delt_jax.runtime import faults, interruption, terminal
 from delt_jax.runtime.interruption import CTRL_C, INTERRUPTED
+from delt_jax.stage import flatten
 
 MISTAKE = 2  # exit status; those of runs that are to be started again are CTRL_C and INTERRUPTED
 
@@ -64,23 +66,10 @@ def _run(
         sys.exit(CTRL_C)
 
 
-def method_as_argument(argv: Sequence[str]) -> list[str]:
-    """`--config.method=NAME` as the argument `method=NAME` of the config's file.
-
-    A method is a set of overrides, so it is applied before those of the command line.
-    """
-    chosen = [word.partition("=")[2] for word in argv if word.startswith("--config.method=")]
-    rest = [word for word in argv if not word.startswith("--config.method=")]
-    for place, word in enumerate(rest):
-        if chosen and word.startswith("--config="):
-            rest[place] = f"{word}{',' if ':' in word else ':'}method={chosen[-1]}"
-    return rest
-
-
 def parse_flags(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """`values(argv)`, with ml_collections' account of a mistake brought down to its point."""
+    """Returns `values(argv)`; ml_collections' account of a mistake is brought down to its point."""
     try:
-        return values(method_as_argument(argv))
+        return values(argv)
     except flags.Error as error:
         raise InputError(_reason(str(error))) from error
     except InputError:
@@ -148,31 +137,152 @@ def import_from_here() -> None:
         sys.path.insert(0, here)
 
 
-def resolve_config(arguments: Sequence[str]) -> ConfigDict:
-    """The config that `delt_jax.main` makes of `--config=...` and `--config.a.b=...`.
+class ConfigFlag:
+    """The flags `--config=FILE:ARGUMENTS` and `--config.a.b=value`, in every spelling of absl's.
 
-    Raises:
-      InputError: for a file, an argument or an option that there is not.
+    The file is read once all flags are parsed, with the options in force (see
+    `delt_jax.overrides`): in which order they are written makes no difference.
+
+    Args:
+      values: holds the flags of the program.
     """
-    argv = ["", *arguments]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=argv)
-    import_from_here()
-    parse_flags(argv, values)
-    return readable(values["config"].value, argv)
+
+    def __init__(self, values: flags.FlagValues = flags.FLAGS):
+        self._values = values
+        self._words: list[str] = []  # where ml_collections looks for options
+        config_flags.DEFINE_config_file(
+            "config",
+            None,
+            "A file of configs/, with :arguments; --config.a.b=value sets an option.",
+            flag_values=values,
+            sys_argv=self._words,
+        )
+        values["config"].parser = _Defaults()
+
+    def parse(self, argv: Sequence[str]) -> list[str]:
+        """Returns what `parse_flags` leaves of the words; raises `InputError` as it does."""
+        try:
+            words = self._values.read_flags_from_files(list(argv[1:]), force_gnu=False)
+        except flags.Error as error:
+            raise InputError(f"command line: {error}") from error
+        self._words[:] = [*argv[:1], *_file_first(words)]
+        return parse_flags(self._words, self._values)
+
+    @property
+    def file(self) -> str:
+        """`FILE:ARGUMENTS`, or "" where none is given."""
+        return config_flags.get_config_filename(self._values["config"])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that are given, by dotted path."""
+        found = config_flags.get_override_values(self._values["config"])
+        return flatten(
+            {k: v.to_dict() if isinstance(v, ConfigDict) else v for k, v in found.items()}
+        )
+
+    def resolve(self) -> ConfigDict:
+        """Returns the config; raises `InputError` as `read_config` does."""
+        if not self.file:
+            raise InputError(
+                "--config: got none, expected --config=FILE, such as configs/digits.py"
+            )
+        return read_config(self.file, self.options)
 
 
-def readable(config: Any, argv: Sequence[str]) -> ConfigDict:
-    """The config of a command line; raises `InputError` where its file cannot be read."""
-    if isinstance(config, ConfigDict):
-        return config
-    given = [""]
-    for word, after in zip(argv, [*argv[1:], ""]):
+class _Defaults(flags.ArgumentParser):
+    """Gives the options' types to ml_collections, in place of a file that is read later."""
+
+    def parse(self, argument: Any) -> ConfigDict:
+        """Returns the defaults."""
+        del argument
+        return defaults.get_base()
+
+    def flag_type(self) -> str:
+        """Returns what `--help` calls the value."""
+        return "FILE:ARGUMENTS"
+
+
+def _file_first(words: Sequence[str]) -> list[str]:
+    """Returns the words with the last `--config` in front, where ml_collections wants it."""
+    file, rest = "", []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            rest += [word, *left]
+            break
         name, equals, value = word.partition("=")
         if name in ("--config", "-config"):
-            given.append(value if equals else after)
-    file = given[-1].partition(":")[0]
-    known = sorted(path.as_posix() for path in pathlib.Path().glob("configs/[!_]*.py"))
-    near = difflib.get_close_matches(file, known, 1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise InputError(f"--config: got {file!r}, which cannot be read; expected configs/*.py{hint}")
+            file = value if equals else next(left, "")
+        else:
+            rest.append(word)
+    return [f"--config={file}", *rest]
+
+
+def resolve_config(arguments: Sequence[str]) -> ConfigDict:
+    """Returns the config that `delt_jax.main` makes of `--config=...` and `--config.a.b=...`.
+
+    Raises:
+      InputError: for a file, an argument, an option or a method that there is not.
+    """
+    import_from_here()
+    flag = ConfigFlag(flags.FlagValues())
+    flag.parse(["", *arguments])
+    return flag.resolve()
+
+
+def read_config(file: str, options: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config of a file with options set.
+
+    Args:
+      file: `FILE:ARGUMENTS`; ARGUMENTS are given to the file's `get_config`.
+      options: values by dotted path, which win over the file and its method.
+
+    Raises:
+      InputError: where the file cannot be read, or for an argument, an option or a method that
+        there is not.
+    """
+    if "method_changes" in options:
+        raise InputError("method_changes: filled in here; expected the options themselves")
+    path, colon, argument = file.partition(":")
+    with overrides.in_force(options):
+        config: Any = _get_config(path, *([argument] if colon else []))
+        asked = options.get("method", config.method)
+        if config.method != asked:
+            raise InputError(
+                f"method: got {asked!r}, and {path} applies {config.method!r} whatever is asked "
+                "for; expected a file whose get_config ends with presets.choose(c, arg.method)"
+            )
+        plain = config.copy_and_resolve_references()
+        overrides.apply(config)
+    changed = (*config.method_changes, *overrides.changes(plain, config))
+    config.method_changes = tuple(dict.fromkeys(changed))
+    return config.lock()
+
+
+def _get_config(path: str, *arguments: str) -> ConfigDict:
+    """Returns what `get_config` of a file returns."""
+    try:
+        file = pathlib.Path(path).expanduser()
+        if not file.is_file():
+            raise FileNotFoundError
+    except (OSError, ValueError, RuntimeError):
+        known = sorted(one.as_posix() for one in pathlib.Path().glob("configs/[!_]*.py"))
+        near = difflib.get_close_matches(path, known, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(
+            f"--config: got {path!r}, which cannot be read; expected configs/*.py{hint}"
+        ) from None
+    try:
+        config = runpy.run_path(str(file))["get_config"](*arguments)
+    except InputError:
+        raise
+    except (*_MISTAKES, AttributeError, ImportError, NameError) as error:
+        reason = (str(error).strip().splitlines() or [""])[-1]
+        raise InputError(f"--config: {path}: {type(error).__name__}: {reason}") from error
+    if not isinstance(config, ConfigDict) or "method_changes" not in config:
+        raise InputError(
+            f"--config: get_config of {path} returns {type(config).__name__}; expected a "
+            "ConfigDict that begins as configs.base.get_base()"
+        )
+    return config

@@ -32,11 +32,27 @@ def write_atomically(path: pathlib.Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns a path that a user gave, with `~` as the home folder.
+
+    Shells do so at the beginning of a word alone: `--workdir=~/runs` arrives as it is.
+
+    Raises:
+      InputError: for `~name` where there is no such user.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"path {str(path)!r}: there is no such user; expected one's home"
+        ) from None
+
+
 class WorkDir:
     """Paths of one run (README, "What comes out", is the contract) and atomic writes into it."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = pathlib.Path(path)
+        self.path = expanded(path)
         self.config_json = self.path / "config.json"
         host = hosts.current().index  # each host of a run has a file of its own
         self.metrics_jsonl = self.path / (f"metrics.host{host}.jsonl" if host else "metrics.jsonl")

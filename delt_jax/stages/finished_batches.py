@@ -39,7 +39,7 @@ class FinishedBatches:
     """What is done of a synthesis; every host adds to it, and one writes the manifest.
 
     Args:
-      config: reads `ipc`, `data.name`, `select`, `synthesis` and `distilled`.
+      config: reads `method`, `method_changes`, `ipc`, `data.name`, `synthesis` and `distilled`.
       workdir: holds distilled/ and synthesis/.
       source: the images that the synthesis starts from.
       selection: which of them.
@@ -148,6 +148,7 @@ class FinishedBatches:
         records = [ImageRecord(**record) for entry in entries for record in entry["records"]]
         header = {
             "method": self._method_name(),
+            "method_changes": list(config.method_changes),
             "data": config.data.name,
             "ipc": config.ipc,
             "teacher": {"arch": network.arch, "top1": network.top1},
@@ -177,9 +178,5 @@ class FinishedBatches:
         )
 
     def _method_name(self) -> str:
-        """What the report calls it, from what is done."""
-        options, select = self._config.synthesis, self._config.select
-        if not options.iterations:
-            return "RDED" if select.crops and select.mode == "top" else "selection alone"
-        iterations = "EarlyLate" if options.early_late else "constant iterations"
-        return iterations if options.initial == "real" else f"{iterations} from noise"
+        """Returns the name that config.json, results.json and the report have too."""
+        return self._config.method

@@ -81,6 +81,7 @@ _DTYPE = Word(programs.COMPUTE_DTYPES)
 
 OPTIONS: dict[str, Kind] = {
     "method": Text("the name of a method", required=True),  # of configs/, which has checked it
+    "method_changes": Several(Text("OPTION=VALUE", required=True), required=False),
     "seed": _SEED,
     "ipc": _count(1, 1_000_000),
     "checkpoint_minutes": _rate(),

@@ -1,8 +1,9 @@
-"""The scores of a ranking under way: parts that hosts and earlier starts left, put together.
+"""The scores of a ranking: parts that hosts and earlier starts left, put together.
 
 A part is a stretch of batches that one host scored one after another; its file,
-`ranking.partial/<first batch>.npz`, holds what it has so far. So a ranking goes on where it was
-stopped, on as many hosts as there are then, and its batches are always the same.
+`scores/<first batch>.npz`, holds what it has so far. So a ranking goes on where it was stopped, on
+as many hosts as there are then, and its batches are always the same. The parts stay when it is
+done: where other images are to be selected by the same scores, nothing is scored again.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from delt_jax.errors import InputError
 from delt_jax.runtime import faults, hosts
 from delt_jax.runtime.workdir import WorkDir
 
-FOLDER = "ranking.partial"
+FOLDER = "scores"
 
 
 @dataclasses.dataclass(eq=False)

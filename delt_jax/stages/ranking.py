@@ -74,7 +74,7 @@ def rank(
       channels: (mean, std) that the crops are normalised with.
       batch_size: crops a call of the teacher, on all devices together.
       image_size: S, the side of what the teacher sees; smaller views are framed with zeros.
-      workdir: keeps what is done, in `partial_ranking.FOLDER`, which is the caller's to remove;
+      workdir: keeps what is done, in `partial_ranking.FOLDER`, also afterwards;
         unreadable.csv gets the images that cannot be read.
       views: crops to choose the best of; None for the one centre crop of each image.
       strict: whether an image that cannot be read is an error.
@@ -97,7 +97,8 @@ def rank(
     sizes = np.minimum(batch_size, len(source) - batch_size * np.arange(total))
     done = len(source) - int(sizes[left].sum())
     if done and crew.is_first:
-        print(f"ranking: going on from image {done:,} of {len(source):,}")
+        whole = f"kept, all {done:,} images are scored"
+        print(f"ranking: {f'going on from image {done:,} of {len(source):,}' if left else whole}")
     own = crew.dealt(left)
     score = scorer(teacher, channels, image_size, batch_size, mesh)
     points = SavePoints(save_minutes)

@@ -26,7 +26,7 @@ from delt_jax.errors import InputError
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime import hosts
 from delt_jax.runtime.metrics import MetricsLog
-from delt_jax.runtime.workdir import WorkDir
+from delt_jax.runtime.workdir import WorkDir, expanded
 from delt_jax.stages import options as table
 from delt_jax.stages import ranking
 from delt_jax.stages.opening import describe, open_split
@@ -73,7 +73,7 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
     check_class_sizes(source, config.ipc, factor=options.factor)
     scored, seconds = 0, 0.0
     if options.ranking:
-        scores, boxes = _read(pathlib.Path(options.ranking), source, options.crops)
+        scores, boxes = _read(expanded(options.ranking), source, options.crops)
     else:
         teacher = load_network(workdir.teacher)
         check_classes(teacher, source)
@@ -83,7 +83,7 @@ def run(config: Any, workdir: WorkDir) -> SelectResult:
         selection, scores, scored, seconds, workdir.ranking_csv, workdir.selection_csv
     )
     crew = hosts.current()
-    crew.wait("selected")  # all have read what the others scored, which may go now
+    crew.wait("selected")  # all have read what the others scored
     if not crew.is_first:
         return result
     write_ranking(workdir, source, scores, boxes)

@@ -3,7 +3,6 @@
 `--config.a.b=value` is passed on to every point.
 """
 
-import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,12 +11,14 @@ from absl import flags
 
 from delt_jax.errors import InputError
 from delt_jax.runtime import lock
-from delt_jax.runtime.command_line import parse_flags, run_program
-from delt_jax.runtime.workdir import WorkDir
+from delt_jax.runtime.command_line import ConfigFlag, run_program
+from delt_jax.runtime.workdir import WorkDir, expanded
 from delt_jax.sweep.collection import collect
 from delt_jax.sweep.planning import Step, load_sweep, plan
 from delt_jax.sweep.running import run_points
 
+_CONFIG = ConfigFlag()  # its options are passed on to the points
+flags.declare_key_flag("config")
 _SWEEP = flags.DEFINE_string("sweep", None, "FILE.py:NAME,argument=value,...")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Holds a work directory a point, and the tables.")
 _POINT = flags.DEFINE_integer("point", None, "Run this point alone, counted from 1; no tables.")
@@ -25,18 +26,16 @@ _COLLECT = flags.DEFINE_bool("collect", False, "Run nothing; make the tables of 
 _DRY_RUN = flags.DEFINE_bool("dry-run", False, "Print the commands of the points; do nothing.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Recompute what was made with another config.")
 flags.mark_flags_as_required(["sweep", "workdir"])
-_passed_on: list[str] = []  # --config.a.b=value
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Flags of the sweep; those of configs are set aside for the points."""
-    _passed_on[:] = [argument for argument in argv if argument.startswith("--config.")]
-    for argument in _passed_on:
-        if argument.startswith("--config.method="):
-            raise InputError(f"{argument}: each point has its method; expected it in --sweep")
-        if "=" not in argument:
-            raise InputError(f"{argument}: got no value, expected {argument}=VALUE")
-    return parse_flags([argument for argument in argv if argument not in _passed_on])
+    """Reads the flags of the sweep; what each point says itself is refused."""
+    rest = _CONFIG.parse(argv)
+    if _CONFIG.file:
+        raise InputError(f"--config={_CONFIG.file}: each point has its config; expected --sweep")
+    if "method" in _CONFIG.options:
+        raise InputError("--config.method: each point has its method; expected it in --sweep")
+    return rest
 
 
 def main(argv: list[str]) -> int:
@@ -44,8 +43,9 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise InputError(f"arguments: got {argv[1]!r}, expected flags only (--sweep, --workdir)")
     sweep = load_sweep(str(_SWEEP.value))
-    folder = pathlib.Path(str(_WORKDIR.value))
-    extra = [*_passed_on, *(["--overwrite"] if _OVERWRITE.value else [])]
+    folder = expanded(str(_WORKDIR.value))
+    passed_on = [f"--config.{path}={value}" for path, value in _CONFIG.options.items()]
+    extra = [*passed_on, *(["--overwrite"] if _OVERWRITE.value else [])]
     steps = plan(sweep, folder, extra)
     chosen = _chosen(steps, _POINT.value)
     if _DRY_RUN.value:

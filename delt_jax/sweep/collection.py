@@ -3,8 +3,9 @@
 The schema (version 1); accuracies in percent, null where something was not measured:
 
     schema, schema_version, name, title
-    points  [{name, number, config, state: done | not done, method, data: {name, source, classes,
-            image_size}, ipc, teacher: {arch, top1}, cosine, image_iterations, seconds, report,
+    points  [{name, number, config, state: done | not done, method, method_changes: [option=value],
+            data: {name, source, classes, image_size}, ipc, teacher: {arch, top1}, cosine,
+            image_iterations, seconds, report,
             rows: [{student, top1_mean, top1_std, best_mean, best_std, n, seeds: {seed: {top1,
             best}}, hard_labels: {top1_mean, top1_std, n}, paper: {top1, source}, difference,
             continual: [{step, classes, top1_mean, top1_std, n}]}]}]
@@ -89,6 +90,7 @@ def _point(step: Step, is_done: bool) -> dict[str, Any]:
         "config": step.point.config,
         "state": "done" if is_done else "not done",
         "method": results.get("method"),
+        "method_changes": results.get("method_changes") or [],
         "data": results.get("data"),
         "ipc": results.get("ipc"),
         "teacher": results.get("teacher") or {"arch": step.config.teacher.arch, "top1": None},

@@ -10,7 +10,7 @@ from typing import Any
 
 from delt_jax.errors import InputError
 from delt_jax.runtime.command_line import import_from_here, resolve_config
-from delt_jax.runtime.workdir import WorkDir
+from delt_jax.runtime.workdir import WorkDir, expanded
 from delt_jax.sweep.points import Point, Sweep
 
 # Parts of `select` that decide how images are scored; the mode only orders the scores.
@@ -76,10 +76,11 @@ def load_sweep(file_and_argument: str) -> Sweep:
       InputError: where there is no such file or function, or an argument is wrong.
     """
     path, _, argument = file_and_argument.partition(":")
-    if not pathlib.Path(path).is_file():
+    file = expanded(path)
+    if not file.is_file():
         raise InputError(f"--sweep: no file {path!r}; expected one like configs/sweeps.py")
     import_from_here()
-    get_sweep = runpy.run_path(path).get("get_sweep")
+    get_sweep = runpy.run_path(str(file)).get("get_sweep")
     sweep = get_sweep(argument) if callable(get_sweep) else None
     if not isinstance(sweep, Sweep):
         raise InputError(f"--sweep: {path} has no get_sweep(argument) that returns a Sweep")

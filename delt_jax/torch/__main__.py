@@ -9,6 +9,7 @@ crops. The test set is a folder with a folder for each class, in the order of th
 
 import argparse
 import math
+import pathlib
 import sys
 
 import numpy as np
@@ -156,15 +157,28 @@ def accuracy(model: nn.Module, test: Dataset, device: str = "cpu", workers: int 
     return 100 * float(torch.cat(right).float().mean())
 
 
+def _path(text: str) -> str:
+    """A path whose `~` no shell has expanded, as in `--images=~/x`."""
+    try:
+        return str(pathlib.Path(text).expanduser())
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no such user") from None
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="delt_jax.torch", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     flag = parser.add_argument
-    flag("--images", required=True, help="distilled/ of a run, an export, or an ImageFolder")
-    flag("--labels", help="labels/ of a run or of an export; without: classes")
-    flag("--test", required=True, help="a folder of classes, or an .npz")
+    flag(
+        "--images",
+        type=_path,
+        required=True,
+        help="distilled/ of a run, an export, or an ImageFolder",
+    )
+    flag("--labels", type=_path, help="labels/ of a run or of an export; without: classes")
+    flag("--test", type=_path, required=True, help="a folder of classes, or an .npz")
     flag("--student", choices=STUDENTS, default="conv3")
     flag("--epochs", type=int, default=300)
     flag("--batch-size", type=int, default=50)

@@ -83,7 +83,7 @@ class DistilledSet(torch.utils.data.Dataset):
         if labels is not None:
             if transform is not None:
                 raise ValueError("transform with labels: expected none, stored views are replayed")
-            self._labels = _Labels(pathlib.Path(labels))
+            self._labels = _Labels(pathlib.Path(labels).expanduser())
             self._labels.check(self.images)
             self.epochs, self.temperature = self._labels.epochs, self._labels.temperature
             header = self._labels.stored
@@ -165,7 +165,7 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[ImageFile], dict[s
     Raises:
       ValueError: in one line, where there are none.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).expanduser()
     manifest, files = folder / "manifest.json", []
     header: dict[str, Any] = {}
     if manifest.is_file():

@@ -150,6 +150,14 @@ def test_arguments_go_to_the_configs():
     )
 
 
+def test_a_comma_in_a_source_reaches_the_configs():
+    sweep = sweeps.get_sweep("methods,methods=delt+rded,source='/data/birds, 2024'")
+    assert [step.config.data.source for step in plan(sweep, pathlib.Path("runs"))] == [
+        "/data/birds, 2024",
+        "/data/birds, 2024",
+    ]
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

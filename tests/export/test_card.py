@@ -86,3 +86,11 @@ def test_a_name_is_no_markdown(opened, name, written):
 def test_results_of_other_kinds_are_left_out(opened, results):
     opened.workdir.results_json.write_text(json.dumps(results))
     assert "Accuracies" not in write_card(opened, "npz", "")
+
+
+def test_what_was_changed_of_a_method_is_said(opened):
+    opened.header.update(method="rded", method_changes=["select.mode=min", "select.crops=|"])
+    text = write_card(opened, "npz", "")
+    assert "| method | rded (select.mode=min, select.crops=\\|) |\n" in text
+    opened.header["method_changes"] = {"of": "a stranger"}
+    assert "| method | rded |\n" in write_card(opened, "npz", "")

@@ -65,7 +65,7 @@ def test_the_ranking_of_select(tmp_path):
         if name == "run":
             with interrupted_at(4):
                 select.run(config, workdir)
-            (part,) = (workdir.path / "ranking.partial").iterdir()
+            (part,) = (workdir.path / "scores").iterdir()
             with np.load(part) as saved:
                 assert saved["batches"] == 2  # of the four, two were still on the device
             assert not workdir.ranking_csv.exists()

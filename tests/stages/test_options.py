@@ -89,6 +89,10 @@ VALID = {
     "nothing": {
         "no format but distilled/": "export.formats",
         "a method that is its own control": "evaluate.sets",
+        "a method as it is": "method_changes",
+    },
+    "words": {
+        "what was changed of a method": "method_changes",
     },
     "numbers": {
         "one seed": "evaluate.seeds",

@@ -62,6 +62,7 @@ def fabricate(
     config = ml_collections.ConfigDict(
         {
             "method": "delt",
+            "method_changes": ["select.mode=top"],
             "seed": 1,
             "ipc": ipc,
             "data": {
@@ -207,7 +208,8 @@ def test_results_json_has_the_schema(finished):
     results = json.loads(result.results_json.read_text())
     assert results == result.results
     assert (results["schema"], results["schema_version"]) == ("delt_jax/results", 1)
-    assert results["method"] == "delt"
+    assert (results["method"], results["method_changes"]) == ("delt", ["select.mode=top"])
+    assert "DELT (select.mode=top) on own" in result.report_html.read_text(encoding="utf-8")
     assert results["ipc"] == 5
     assert results["data"]["classes"] == 4
     assert results["teacher"] == {"arch": "conv3", "top1": 91.73}
@@ -485,7 +487,7 @@ def test_wrong_work_directories_are_named(tmp_path):
 def test_summary_table(finished):
     result, _ = finished
     assert report.summary_table(result.results).splitlines() == [
-        "delt on own, 5 images per class, 4 classes",
+        "delt (select.mode=top) on own, 5 images per class, 4 classes",
         "teacher conv3: top-1 91.7 %",
         "",
         "student  trained on     top-1 last           best  n  intra-class cosine",

@@ -122,6 +122,32 @@ def test_ranking_is_reused_without_a_teacher(config, workdir, tmp_path):
         np.testing.assert_array_equal(again.selection.scores[label], best)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "kept"),
+    [
+        ("ipc", 5, True),
+        ("select.mode", "top", True),
+        ("select.images_per_class", 4, False),
+        ("select.statistics", "imagenet", False),
+    ],
+)
+def test_scores_are_kept_where_other_images_are_selected_by_them(
+    config, workdir, path, value, kept, capsys
+):
+    first = select.run(config, workdir)
+    before = first.ranking_csv.read_bytes()
+    first.ranking_csv.unlink()
+    first.selection_csv.unlink()
+    config.update_from_flattened_dict({path: value})
+    capsys.readouterr()
+    again = select.run(config, workdir)
+    assert again.selection.indices.shape == (3, config.ipc)
+    assert (again.ranking_csv.read_bytes() == before) is kept
+    said = capsys.readouterr().out
+    assert ("ranking: kept, all 18 images are scored" in said) is kept
+    assert ("is of another teacher, other images or other options; removed" in said) is not kept
+
+
 def test_small_class_is_named_before_the_teacher_is_looked_for(config, tmp_path):
     config.ipc = 6
     with pytest.raises(InputError, match="class 'bee' has 5 images; expected at least ipc = 6"):

@@ -36,6 +36,7 @@ def prepare(folder, name="run"):
     options.iterations, options.round_iterations, options.class_batch = 6, 2, 4
     options.log_every = 1
     config.distilled.format, config.distilled.rounding = "png", "nearest"
+    config.method, config.method_changes = "early_only", ("synthesis.early_late=True",)
     save_teacher(workdir)
     write_selection(workdir, train_source(config), Selection(CHOSEN, np.full((3, 2), 0.5)))
     for earlier in ("squeeze", "select"):  # as the pipeline notes that they are done
@@ -79,6 +80,10 @@ def test_the_manifest_says_where_each_image_came_from(finished):
     assert [record.source for record in records] == [names[index] for index in CHOSEN.ravel()]
     manifest = json.loads((workdir.distilled / "manifest.json").read_text())
     assert manifest["teacher"]["arch"] == "conv3"
+    assert (manifest["method"], manifest["method_changes"]) == (
+        "early_only",
+        ["synthesis.early_late=True"],
+    )
 
 
 def test_images_have_moved_from_the_real_ones(finished):

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shlex
 
 import pytest
 from run_module import run_module
@@ -18,7 +19,22 @@ main = functools.partial(run_module, "delt_jax.sweep")
         (["--sweep=configs/sweeps.py:method"], "sweep: got 'method', expected methods"),
         (
             ["--sweep=configs/sweeps.py:methods,data=digits,methods=delt", "--config.ipd=3"],
-            "point delt: ipd: no such option; is it ipc?",
+            "error: ipd: no such option; is it ipc?",
+        ),
+        *(
+            (
+                ["--sweep=configs/sweeps.py:methods,data=digits", *words],
+                "error: --config.method: each point has its method; expected it in --sweep",
+            )
+            for words in (["--config.method=rded"], ["-config.method", "rded"])
+        ),
+        (
+            ["--sweep=configs/sweeps.py:methods,data=digits", "--config", "configs/digits.py"],
+            "error: --config=configs/digits.py: each point has its config; expected --sweep",
+        ),
+        (
+            ["--sweep=configs/sweeps.py:methods,data=digits", "--config.ipc=many"],
+            "error: ipc: got 'many', expected a whole number",
         ),
         (
             ["--sweep=configs/sweeps.py:selection,data=digits", "--point=4"],
@@ -46,6 +62,22 @@ def test_a_dry_run_prints_commands(tmp_path):
         f"--config.select.ranking={first}/ranking.csv --workdir={tmp_path / 'sweep' / 'medium'}\n"
     )
     assert not (tmp_path / "sweep").exists()
+
+
+def test_options_reach_the_points_however_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "flags").write_text("--config.evaluate.students=('teacher', 'conv3')\n")
+    done = main(
+        *("--sweep", "configs/sweeps.py:methods,data=digits,methods=rded", "--workdir=~/sweep"),
+        *("--config.ipc", "5", "-config.select.mode=min", "--noconfig.data.strict", "--dry-run"),
+        f"--flagfile={tmp_path / 'flags'}",
+    )
+    assert shlex.split(done.stdout) == [
+        *("python", "-m", "delt_jax.main", "--config=configs/digits.py:ipc=10,method=rded"),
+        *("--config.evaluate.sets=('distilled',)", "--config.ipc=5", "--config.select.mode=min"),
+        *("--config.data.strict=False", "--config.evaluate.students=('teacher', 'conv3')"),
+        f"--workdir={tmp_path / 'sweep' / 'rded'}",
+    ]
 
 
 @pytest.mark.slow

@@ -62,6 +62,17 @@ def test_a_teacher_is_trained_once_and_images_are_scored_once(tmp_path):
     assert steps[1].config.teacher.weights == str(tmp_path / "first" / "teacher")
 
 
+def test_a_method_of_a_point_follows_the_options_of_the_sweep(tmp_path):
+    points = (
+        Point("argument", "configs/imagenette.py:ipc=10,method=rded", {"select.mode": "min"}),
+        Point("option", "configs/imagenette.py:ipc=10", {"method": "rded", "select.mode": "min"}),
+    )
+    for step in plan(of(*points), tmp_path, ["--config.ipc=100"]):
+        config = step.config
+        assert (config.method, config.ipc, config.select.images_per_class) == ("rded", 100, 400)
+        assert (config.select.mode, config.method_changes) == ("min", ("select.mode=min",))
+
+
 def test_weights_that_are_given_stay(tmp_path):
     weights = {"teacher.weights": "here.safetensors"}
     first, second = plan(

@@ -5,10 +5,11 @@ import json
 import pathlib
 from typing import Any
 
-# Not results: what was asked for, logs and records of when what was done, the lock.
-LEFT_OUT = ("config.json", "metrics.jsonl", "stages", "report.html", ".lock")
+# Not results: what was asked for, logs and records of when what was done, the lock,
+# scores in parts.
+LEFT_OUT = ("config.json", "metrics.jsonl", "stages", "report.html", ".lock", "scores")
 TIMES = ("seconds", "stages")  # what the names of fields begin with that hold times
-UNDER_WAY = ("checkpoints", "ranking.partial")  # folders of work that is not done; hidden ones, too
+UNDER_WAY = ("checkpoints",)  # folders of work that is not done; hidden ones, too
 
 
 def snapshot(workdir: pathlib.Path) -> dict[str, str]:
