@@ -18,6 +18,8 @@ DIGITS_SPLIT_SEED = 0
 class ArraySource:
     """Images held as one array; see `delt_jax.data.image_source.ImageSource`."""
 
+    split: str = ""
+
     def __init__(
         self,
         images: UInt8[np.ndarray, "n h w 3"],

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64, UInt8
 
 from delt_jax.data.decoding import decode
+from delt_jax.data.image_names import is_stray
 from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
 from delt_jax.errors import InputError
 from delt_jax.runtime import faults
@@ -39,6 +40,8 @@ class ParquetSource:
       class_names: in label order.
       split: its name, the beginning of the images' names.
     """
+
+    split: str = ""
 
     def __init__(
         self,
@@ -129,10 +132,12 @@ def find_files(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, ...]]:
     found: dict[str, list[pathlib.Path]] = {}
     words = "|".join(name for names in SPLITS.values() for name in names)
     for file in [*root.glob("*.parquet"), *root.glob("data/*.parquet")]:
+        if is_stray(file.name):
+            continue
         match = re.search(rf"(?:^|[-_.])({words})(?![A-Za-z])", file.name)
         found.setdefault(match[1] if match else "", []).append(file)
     for file in root.glob("*/*.parquet"):
-        if re.fullmatch(words, file.parent.name):
+        if re.fullmatch(words, file.parent.name) and not is_stray(file.name):
             found.setdefault(file.parent.name, []).append(file)
     return {split: tuple(sorted(files)) for split, files in found.items()}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from delt_jax.data.arrays import open_digits, open_npz
 from delt_jax.data.image_folder import open_image_folder, open_two_folders
+from delt_jax.data.image_names import is_stray
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.kept import kept
 from delt_jax.data.pipeline import measure_statistics
@@ -55,6 +56,7 @@ def open_source(
     if known is None and not source:
         known = get_spec(str(spec))  # raises, with the nearest names
     opened = _open(known, source, split, image_size)
+    opened.split = split
     if known is not None and len(opened.class_names) != known.num_classes:
         raise InputError(
             f"source {source or known.tfds_name!r} has {len(opened.class_names)} classes; data set "
@@ -198,10 +200,13 @@ def _open_path(spec: DatasetSpec | None, source: str, split: Split) -> ImageSour
 
 
 def _holds_parquet(folder: pathlib.Path) -> bool:
-    if any(folder.glob("data/*.parquet")) or any(folder.glob("train/*.parquet")):
+    def any_in(pattern: str) -> bool:
+        return any(not is_stray(file.name) for file in folder.glob(pattern))
+
+    if any_in("data/*.parquet") or any_in("train/*.parquet"):
         return True
     # Beside a folder train/ of images, a table may say more about them.
-    return any(folder.glob("*.parquet")) and not (folder / "train").is_dir()
+    return any_in("*.parquet") and not (folder / "train").is_dir()
 
 
 def _two_folders(source: str) -> tuple[pathlib.Path, pathlib.Path]:
