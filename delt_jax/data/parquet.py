@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64, UInt8
 
+from delt_jax.data.arrow_files import ArrowFile, find_saved, is_saved
 from delt_jax.data.decoding import decode
 from delt_jax.data.image_names import is_stray
 from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
@@ -105,7 +106,7 @@ class ParquetSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-        self._readers: dict[int, pq.ParquetFile] = {}
+        self._readers: dict[int, pq.ParquetFile | ArrowFile] = {}
         self._held: collections.OrderedDict[int, pa.ChunkedArray] = collections.OrderedDict()
 
 
@@ -126,9 +127,13 @@ class _Columns:
 def find_files(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, ...]]:
     """Returns the Parquet files of each split in a folder; nothing where it holds none.
 
+    Those of a folder that `datasets.save_to_disk` has written are Arrow files.
+
     Looks for `*.parquet` in the folder and in data/, whose names begin with the split's
     (`train-00000-of-00003.parquet`), and for any in a folder of the split's name.
     """
+    if is_saved(root):
+        return find_saved(root)
     found: dict[str, list[pathlib.Path]] = {}
     words = "|".join(name for names in SPLITS.values() for name in names)
     for file in [*root.glob("*.parquet"), *root.glob("data/*.parquet")]:
@@ -216,8 +221,10 @@ def _read_labels(
     return columns, np.concatenate(parts)
 
 
-def _open(file: pathlib.Path) -> pq.ParquetFile:
+def _open(file: pathlib.Path) -> pq.ParquetFile | ArrowFile:
     try:
+        if file.suffix == ".arrow":
+            return ArrowFile(file)
         reader = pq.ParquetFile(file, memory_map=True, pre_buffer=False)
         reader.schema_arrow.to_string()  # names and metadata are decoded, which may fail too
         return reader
@@ -228,7 +235,8 @@ def _open(file: pathlib.Path) -> pq.ParquetFile:
 def _damaged(file: pathlib.Path, error: Exception) -> InputError:
     """What to raise of a file; another error where the machine has failed and not the file."""
     faults.pass_on(error, str(file))
-    return InputError(f"{file}: cannot be read as Parquet ({_first_line(error)})")
+    kind = "Arrow" if file.suffix == ".arrow" else "Parquet"
+    return InputError(f"{file}: cannot be read as {kind} ({_first_line(error)})")
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from delt_jax.data.arrays import open_digits, open_npz
+from delt_jax.data.cifar_pickles import find_cifar, open_cifar
 from delt_jax.data.image_folder import open_image_folder, open_two_folders
 from delt_jax.data.image_names import is_stray
 from delt_jax.data.image_source import ImageSource
@@ -43,7 +44,8 @@ def open_source(
         the path of a folder with train/ and test/ (or val/, valid/, validation/) of class folders;
         "TRAINDIR:TESTDIR", the paths of two folders of class folders, wherever they lie;
         the path of a folder with Parquet files, in it or in its data/, as the Hugging Face Hub has
-        them;
+        them, or of a DatasetDict that its library `datasets` has saved to the disk;
+        the path of cifar-10-batches-py or cifar-100-python, or of the folder that it lies in;
         "tfds:NAME[:DATA_DIR]".
       split: "train" or "test".
       image_size: the side at which digits are rendered; None for the row's. Every other source
@@ -180,7 +182,9 @@ def _open_path(spec: DatasetSpec | None, source: str, split: Split) -> ImageSour
         raise InputError(f"source {source[:200]!r}: cannot be opened ({reason})") from None
     class_names = None if spec is None else spec.class_names
     if path.is_dir():
-        if _holds_parquet(path):
+        if cifar := find_cifar(path, "" if spec is None else spec.name):
+            return open_cifar(*cifar, split)
+        if _holds_tables(path):
             from delt_jax.data.parquet import open_parquet  # pyarrow takes half a second to import
 
             return open_parquet(path, split, class_names, None if spec is None else spec.test_split)
@@ -199,7 +203,11 @@ def _open_path(spec: DatasetSpec | None, source: str, split: Split) -> ImageSour
     )
 
 
-def _holds_parquet(folder: pathlib.Path) -> bool:
+def _holds_tables(folder: pathlib.Path) -> bool:
+    """Whether a folder is of Parquet files, or was saved by the library `datasets`."""
+    if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return True
+
     def any_in(pattern: str) -> bool:
         return any(not is_stray(file.name) for file in folder.glob(pattern))
 
