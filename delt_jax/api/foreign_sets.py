@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from delt_jax.runtime import faults
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th")
 _KEPT = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg"}  # files that are copied as they are
+_NUMBER = re.compile(r"(?:new|class)?_?([0-9]+)")  # of a class, as programs name its folder
 _HOW = "arrays of pixels are evaluated as they are: evaluate((images, labels), ...)"
 
 # The (mean, std) that images were normalised with, in one of the forms that `load_distilled` takes.
@@ -30,8 +32,9 @@ Choice = str | Sequence[Sequence[float]]
 def copy_folder(source: pathlib.Path, destination: pathlib.Path) -> None:
     """Copies an ImageFolder, or its train/, as a distilled set with a manifest.
 
-    Classes are its folders as any data set's, images sorted by name in each. JPEG and PNG files
-    stay as they are; others become PNG.
+    Classes are its folders as any data set's, images sorted by name in each. Where folders are
+    called by their numbers (`new000`, `00001`), the classes are, as those without names. JPEG and
+    PNG files stay as they are; others become PNG.
 
     Raises:
       InputError: where it is no ImageFolder, an image cannot be read, or two differ in size.
@@ -50,6 +53,9 @@ def copy_folder(source: pathlib.Path, destination: pathlib.Path) -> None:
         return (suffix, path.read_bytes()) if suffix else (".png", encode(image, "png"))
 
     shape = found[0].shape
+    numbers = [_NUMBER.fullmatch(name) for name in found.class_names]
+    if [int(match[1]) for match in numbers if match] == list(range(len(numbers))):
+        found.class_names = tuple(map(str, range(len(numbers))))
     _write(destination, found, file_of)
 
 
