@@ -56,7 +56,7 @@ class Repeated:
         self.names = tuple(
             f"{source.names[i % self._length]}.{i // self._length}" for i in range(count)
         )
-        self.class_names = source.class_names
+        self.class_names, self.split = source.class_names, source.split
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from delt_jax.api.foreign_sets import Choice, copy_arrays, copy_folder
 from delt_jax.api.mosaic import mosaic
 from delt_jax.errors import InputError
 from delt_jax.export.formats import export
 from delt_jax.export.image_folder import read_distilled
 from delt_jax.export.manifest import FILE_NAME, ImageRecord, read_manifest
-from delt_jax.runtime.workdir import expanded
+from delt_jax.runtime.workdir import WorkDir, expanded
 
 
 class Distilled:
@@ -130,8 +131,13 @@ class Distilled:
         return export(self.folder, pathlib.Path(destination), names, options)
 
 
-def load_distilled(folder: str | os.PathLike[str]) -> Distilled:
-    """Opens distilled images that a run or `Distilled.save` wrote, checking each file's hash.
+def load_distilled(
+    folder: str | os.PathLike[str], *, statistics: Choice | None = None
+) -> Distilled:
+    """Opens distilled images: of a run, of `Distilled.save`, or of another program.
+
+    Files that a manifest names are checked against their hashes. Sets without a manifest are
+    copied to a folder that lives as long as the object; their method is "unknown".
 
     >>> import tempfile
     >>> import delt_jax
@@ -145,11 +151,30 @@ def load_distilled(folder: str | os.PathLike[str]) -> Distilled:
     True
 
     Args:
-      folder: a work directory, its `distilled/`, or an exported ImageFolder.
+      folder: a work directory, its `distilled/`, an exported ImageFolder; any other ImageFolder,
+        whose classes are its sorted folders; or an `.npz`, `.safetensors` or `.pt` file of images
+        and labels.
+      statistics: what the images of such a file were normalised with: a name of the table of data
+        sets, "imagenet", numbers as "mean/std", or the pair (mean, std); None for pixels, which are
+        uint8 or from 0 to 1.
 
     Raises:
-      InputError: where there is no manifest, or a file is missing or was changed.
+      InputError: where there are no such images, a file is missing or was changed, or values are no
+        pixels (whitened ones).
     """
     path = expanded(folder)
-    nested = path / "distilled"
-    return Distilled(nested if (nested / FILE_NAME).is_file() else path)
+    for place in (path / "distilled", path):
+        if (place / FILE_NAME).is_file():
+            return Distilled(place)
+    run = WorkDir(path.parent if path.name == "distilled" else path)
+    if run.config_json.is_file():
+        raise InputError(f"{run.path}: no distilled images yet; expected stage synthesize done")
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; expected distilled images")
+    with tempfile.TemporaryDirectory(prefix="delt_jax-") as scratch:
+        made = pathlib.Path(scratch) / "distilled"
+        if path.is_dir():
+            copy_folder(path, made)
+        else:
+            copy_arrays(path, made, statistics)
+        return Distilled.kept(made, None, ())

@@ -11,12 +11,15 @@ from PIL import Image
 from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
 from delt_jax.errors import InputError
 
+_LAYOUTS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # of archives: Keras's; MedMNIST's
 DIGITS_TEST_IMAGES = 297  # leaves 1,500 to train on
 DIGITS_SPLIT_SEED = 0
 
 
 class ArraySource:
     """Images held as one array; see `delt_jax.data.image_source.ImageSource`."""
+
+    split: str = ""
 
     def __init__(
         self,
@@ -40,29 +43,37 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
     """Opens one split of a NumPy archive.
 
     Args:
-      path: an `.npz` with `x_train`, `y_train`, `x_test`, `y_test` and, if it likes, `class_names`
-        (strings). Images are uint8 of shape `[n, h, w, 3]` or, grey, `[n, h, w]` or `[n, h, w, 1]`;
-        labels are integers from 0, `[n]` or `[n, 1]`.
+      path: an `.npz` with `x_train`, `y_train`, `x_test`, `y_test`, as Keras has them, or
+        `train_images`, `train_labels`, `test_images`, `test_labels`, as MedMNIST; and, if it likes,
+        `class_names` (strings). Images are uint8 of shape `[n, h, w, 3]` or, grey, `[n, h, w]` or
+        `[n, h, w, 1]`; labels are integers from 0, `[n]` or `[n, 1]`.
       split: "train" or "test".
       class_names: names to use where the archive has none; None names classes by their number.
 
     Raises:
       InputError: for anything else, naming the array.
     """
-    keys = (f"x_{split}", f"y_{split}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected an .npz archive")
     if not zipfile.is_zipfile(path):  # np.load would leave such a file open
         raise InputError(f"{path}: cannot be read as an .npz archive (damaged, or something else)")
     try:
         # allow_pickle=False: an archive from elsewhere cannot run code.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in (*keys, "y_train") if key not in archive]
+            layouts = [[key.format(split) for key in layout] for layout in _LAYOUTS]
+            at = next((k for k, keys in enumerate(layouts) if keys[0] in archive), 0)
+            keys = layouts[at]
+            missing = [key for key in keys if key not in archive]
             if missing:
                 raise InputError(
                     f"{path}: no array {missing[0]!r}, found {', '.join(archive) or 'none'}; "
                     "expected x_train, y_train, x_test, y_test"
                 )
             images, labels = archive[keys[0]], archive[keys[1]]
-            train_labels = archive["y_train"]
+            named_by = _LAYOUTS[at][1].format("train")
+            if named_by not in archive:  # a test set alone
+                named_by = keys[1]
+            train_labels = archive[named_by]
             if "class_names" in archive:
                 class_names = distinct(map(str, archive["class_names"].ravel()))
     except InputError:
@@ -71,7 +82,7 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{path}: cannot be read as an .npz archive ({reason})") from error
     if class_names is None:
-        what = f"{path}: y_train"
+        what = f"{path}: {named_by}"
         class_names = numbered_classes(_class_labels(train_labels, what), what)
     return make_source(images, labels, class_names, keys, f"{path}: ")
 

@@ -2,7 +2,6 @@
 
 import io
 import os
-import pathlib
 import struct
 
 import numpy as np
@@ -74,13 +73,3 @@ def _first_line(error: Exception) -> str:
     # Pillow quotes a BytesIO by its address, which says nothing to anyone.
     lines = str(error).splitlines() or [type(error).__name__]
     return "no known image format" if "cannot identify image" in lines[0] else lines[0]
-
-
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-)
-
-
-def is_image_name(name: str) -> bool:
-    """Says whether a file is taken for an image: by its suffix, and not hidden."""
-    return not name.startswith(".") and pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES

@@ -1,15 +1,19 @@
 """Folders of images by class, as torchvision's ImageFolder and most of the world lay them out."""
 
+import collections
 import concurrent.futures
 import functools
+import logging
 import os
 import pathlib
 import time
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from delt_jax.data.decoding import decode, is_image_name
+from delt_jax.data.decoding import decode
+from delt_jax.data.image_names import count_endings, is_image_name, is_stray
 from delt_jax.errors import InputError
 from delt_jax.runtime import faults
 
@@ -31,17 +35,26 @@ class FolderSource:
       InputError: where a class has no image, a folder cannot be listed or a name is not UTF-8.
     """
 
+    split: str = ""
+
     def __init__(self, folder: pathlib.Path, class_names: tuple[str, ...]):
         self._folder = folder
         self.class_names = class_names
         with concurrent.futures.ThreadPoolExecutor(_LISTING_THREADS) as pool:
             found = list(pool.map(lambda name: _images_of_class(folder, name), class_names))
-        for class_name, images in zip(class_names, found, strict=True):
-            if not images:
-                raise InputError(f"{folder / class_name}: no image in it; expected at least one")
-        self.names = tuple(name for images in found for name in images)
+        for class_name, listing in zip(class_names, found, strict=True):
+            if not listing.images:
+                others = _as_text(listing.left_out)
+                raise InputError(
+                    f"{folder / class_name}: no image in it{others and f', but {others}'}; "
+                    "expected at least one"
+                )
+        self.names = tuple(name for listing in found for name in listing.images)
         labels = np.arange(len(found), dtype=np.int64)
-        self.labels = np.repeat(labels, [len(images) for images in found])
+        self.labels = np.repeat(labels, [len(listing.images) for listing in found])
+        left_out = sum((listing.left_out for listing in found), collections.Counter())
+        if left_out:
+            _say_left_out(str(folder), left_out.total(), _as_text(left_out))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,8 +78,9 @@ def open_two_folders(train: pathlib.Path, test: pathlib.Path, split: str) -> Fol
 
     Classes are the folders of `train`, sorted; the other must have the same ones. Class folders may
     be links. Below them folders are looked through too, but links to folders are not followed, for
-    they can form a loop; hidden files and folders, and files that have no image's name, are left
-    out.
+    they can form a loop. Hidden files and folders, and those that a program left there (see
+    `delt_jax.data.image_names`), are ignored. Files whose ending is no image's are left out, and a
+    warning counts them.
 
     Args:
       train: with the training images.
@@ -123,8 +137,27 @@ def _check_link(link: pathlib.Path, folder: pathlib.Path) -> None:
         raise InputError(f"{link}: a link to {target}, where it lies; expected a class folder")
 
 
-def _images_of_class(folder: pathlib.Path, class_name: str) -> tuple[str, ...]:
-    """The images of a class, sorted; remembered until its folder changes."""
+class _Listing(NamedTuple):
+    """The images of a class, sorted, and how many files of each other ending lie beside them."""
+
+    images: tuple[str, ...]
+    left_out: collections.Counter[str]
+
+
+@functools.lru_cache(maxsize=4096)  # every stage opens the folder again, and once is enough
+def _say_left_out(folder: str, total: int, endings: str) -> None:
+    logging.warning(
+        "%s: %s left out, whose ending is no image's: %s",
+        *(folder, f"{total:,} files" if total > 1 else "1 file", endings),
+    )
+
+
+def _as_text(endings: collections.Counter[str]) -> str:
+    return ", ".join(f"{count:,} {ending}" for ending, count in sorted(endings.items()))
+
+
+def _images_of_class(folder: pathlib.Path, class_name: str) -> _Listing:
+    """The files of a class; remembered until its folder changes."""
     path = folder / class_name
     try:
         changed = path.stat().st_mtime_ns
@@ -136,9 +169,9 @@ def _images_of_class(folder: pathlib.Path, class_name: str) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _listing(folder: str, prefix: str, changed: int) -> tuple[str, ...]:
+def _listing(folder: str, prefix: str, changed: int) -> _Listing:
     del changed  # a part of the key only
-    found = []
+    found, others = [], []
     waiting = [(folder, prefix)]
     while waiting:
         path, before = waiting.pop()
@@ -146,7 +179,9 @@ def _listing(folder: str, prefix: str, changed: int) -> tuple[str, ...]:
             if _is_folder(entry):
                 if not entry.is_symlink():
                     waiting.append((entry.path, f"{before}{entry.name}/"))
-            elif is_image_name(entry.name) and (entry.is_symlink() or entry.is_file()):
+            elif not is_image_name(entry.name):
+                others.append(entry.name)
+            elif entry.is_symlink() or entry.is_file():
                 found.append(before + entry.name)  # what a broken link is shows when it is opened
     found.sort()
     try:
@@ -156,14 +191,14 @@ def _listing(folder: str, prefix: str, changed: int) -> tuple[str, ...]:
         raise InputError(
             f"{pathlib.Path(folder).parent}: image {wrong!r}; expected a name in UTF-8"
         ) from None
-    return tuple(found)
+    return _Listing(tuple(found), count_endings(others))
 
 
 def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry]:
-    """What is in a folder, but for what is hidden."""
+    """What is in a folder, but for what is hidden or was left there by a program."""
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            return [entry for entry in entries if not is_stray(entry.name)]
     except OSError as error:
         raise InputError(f"{os.fspath(folder)}: cannot be listed ({error.strerror})") from error
 

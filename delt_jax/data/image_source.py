@@ -20,8 +20,10 @@ class ImageSource(Protocol):
       names: "class/file" of each image: relative, unique, the same in every run. What ranking.csv
         and manifest.json call it.
       class_names: in label order.
+      split: "train" or "test"; "" where nothing tells. Two splits may use the same names.
     """
 
+    split: str
     labels: Int64[np.ndarray, " n"]
     names: tuple[str, ...]
     class_names: tuple[str, ...]

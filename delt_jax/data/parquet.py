@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64, UInt8
 
+from delt_jax.data.arrow_files import ArrowFile, find_saved, is_saved
 from delt_jax.data.decoding import decode
+from delt_jax.data.image_names import is_stray
 from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
 from delt_jax.errors import InputError
 from delt_jax.runtime import faults
@@ -39,6 +41,8 @@ class ParquetSource:
       class_names: in label order.
       split: its name, the beginning of the images' names.
     """
+
+    split: str = ""
 
     def __init__(
         self,
@@ -102,7 +106,7 @@ class ParquetSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-        self._readers: dict[int, pq.ParquetFile] = {}
+        self._readers: dict[int, pq.ParquetFile | ArrowFile] = {}
         self._held: collections.OrderedDict[int, pa.ChunkedArray] = collections.OrderedDict()
 
 
@@ -123,16 +127,22 @@ class _Columns:
 def find_files(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, ...]]:
     """Returns the Parquet files of each split in a folder; nothing where it holds none.
 
+    Those of a folder that `datasets.save_to_disk` has written are Arrow files.
+
     Looks for `*.parquet` in the folder and in data/, whose names begin with the split's
     (`train-00000-of-00003.parquet`), and for any in a folder of the split's name.
     """
+    if is_saved(root):
+        return find_saved(root)
     found: dict[str, list[pathlib.Path]] = {}
     words = "|".join(name for names in SPLITS.values() for name in names)
     for file in [*root.glob("*.parquet"), *root.glob("data/*.parquet")]:
+        if is_stray(file.name):
+            continue
         match = re.search(rf"(?:^|[-_.])({words})(?![A-Za-z])", file.name)
         found.setdefault(match[1] if match else "", []).append(file)
     for file in root.glob("*/*.parquet"):
-        if re.fullmatch(words, file.parent.name):
+        if re.fullmatch(words, file.parent.name) and not is_stray(file.name):
             found.setdefault(file.parent.name, []).append(file)
     return {split: tuple(sorted(files)) for split, files in found.items()}
 
@@ -211,8 +221,10 @@ def _read_labels(
     return columns, np.concatenate(parts)
 
 
-def _open(file: pathlib.Path) -> pq.ParquetFile:
+def _open(file: pathlib.Path) -> pq.ParquetFile | ArrowFile:
     try:
+        if file.suffix == ".arrow":
+            return ArrowFile(file)
         reader = pq.ParquetFile(file, memory_map=True, pre_buffer=False)
         reader.schema_arrow.to_string()  # names and metadata are decoded, which may fail too
         return reader
@@ -223,7 +235,8 @@ def _open(file: pathlib.Path) -> pq.ParquetFile:
 def _damaged(file: pathlib.Path, error: Exception) -> InputError:
     """What to raise of a file; another error where the machine has failed and not the file."""
     faults.pass_on(error, str(file))
-    return InputError(f"{file}: cannot be read as Parquet ({_first_line(error)})")
+    kind = "Arrow" if file.suffix == ".arrow" else "Parquet"
+    return InputError(f"{file}: cannot be read as {kind} ({_first_line(error)})")
 
 
 def _first_line(error: Exception) -> str:

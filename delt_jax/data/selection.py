@@ -80,7 +80,7 @@ class Subset:
         self._source, self.indices = source, indices
         self.labels = source.labels[indices]
         self.names = tuple(source.names[index] for index in indices)
-        self.class_names = source.class_names
+        self.class_names, self.split = source.class_names, source.split
 
     def __len__(self) -> int:
         return len(self.indices)

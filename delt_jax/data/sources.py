@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 
 from delt_jax.data.arrays import open_digits, open_npz
+from delt_jax.data.cifar_pickles import find_cifar, open_cifar
 from delt_jax.data.image_folder import open_image_folder, open_two_folders
+from delt_jax.data.image_names import is_stray
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.kept import kept
 from delt_jax.data.pipeline import measure_statistics
@@ -42,7 +44,8 @@ def open_source(
         the path of a folder with train/ and test/ (or val/, valid/, validation/) of class folders;
         "TRAINDIR:TESTDIR", the paths of two folders of class folders, wherever they lie;
         the path of a folder with Parquet files, in it or in its data/, as the Hugging Face Hub has
-        them;
+        them, or of a DatasetDict that its library `datasets` has saved to the disk;
+        the path of cifar-10-batches-py or cifar-100-python, or of the folder that it lies in;
         "tfds:NAME[:DATA_DIR]".
       split: "train" or "test".
       image_size: the side at which digits are rendered; None for the row's. Every other source
@@ -55,6 +58,7 @@ def open_source(
     if known is None and not source:
         known = get_spec(str(spec))  # raises, with the nearest names
     opened = _open(known, source, split, image_size)
+    opened.split = split
     if known is not None and len(opened.class_names) != known.num_classes:
         raise InputError(
             f"source {source or known.tfds_name!r} has {len(opened.class_names)} classes; data set "
@@ -178,7 +182,9 @@ def _open_path(spec: DatasetSpec | None, source: str, split: Split) -> ImageSour
         raise InputError(f"source {source[:200]!r}: cannot be opened ({reason})") from None
     class_names = None if spec is None else spec.class_names
     if path.is_dir():
-        if _holds_parquet(path):
+        if cifar := find_cifar(path, "" if spec is None else spec.name):
+            return open_cifar(*cifar, split)
+        if _holds_tables(path):
             from delt_jax.data.parquet import open_parquet  # pyarrow takes half a second to import
 
             return open_parquet(path, split, class_names, None if spec is None else spec.test_split)
@@ -197,11 +203,18 @@ def _open_path(spec: DatasetSpec | None, source: str, split: Split) -> ImageSour
     )
 
 
-def _holds_parquet(folder: pathlib.Path) -> bool:
-    if any(folder.glob("data/*.parquet")) or any(folder.glob("train/*.parquet")):
+def _holds_tables(folder: pathlib.Path) -> bool:
+    """Whether a folder is of Parquet files, or was saved by the library `datasets`."""
+    if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return True
+
+    def any_in(pattern: str) -> bool:
+        return any(not is_stray(file.name) for file in folder.glob(pattern))
+
+    if any_in("data/*.parquet") or any_in("train/*.parquet"):
         return True
     # Beside a folder train/ of images, a table may say more about them.
-    return any(folder.glob("*.parquet")) and not (folder / "train").is_dir()
+    return any_in("*.parquet") and not (folder / "train").is_dir()
 
 
 def _two_folders(source: str) -> tuple[pathlib.Path, pathlib.Path]:

@@ -30,6 +30,8 @@ class TfdsSource:
       first: number of the first example in that split.
     """
 
+    split: str = ""
+
     def __init__(
         self,
         examples: Any,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from delt_jax.data.image_source import ImageSource
 from delt_jax.runtime.workdir import WorkDir
 
-COLUMNS = ("img_path", "reason")
+COLUMNS = ("split", "img_path", "reason")
 
 
 def record(
@@ -25,7 +25,7 @@ def record(
     Args:
       workdir: of the run.
       what: was being done, e.g. "ranking"; the line begins with it.
-      source: the images.
+      source: the images; its split is noted too, for both splits may use the same names.
       problems: position in the source and reason of each image that could not be read, repeats
         allowed: `Batch.problems` of all batches.
       total: images that were looked at; None for all of the source.
@@ -33,7 +33,7 @@ def record(
     reasons = dict(problems)
     if not reasons:
         return
-    rows = {(source.names[index], reason) for index, reason in reasons.items()}
+    rows = {(source.split, source.names[index], reason) for index, reason in reasons.items()}
     workdir.write_csv(workdir.unreadable_csv, COLUMNS, sorted(rows | read(workdir)))
     logging.warning(
         "%s: %s of %s images could not be read and were left out; their names and reasons are in "
@@ -43,10 +43,14 @@ def record(
     )
 
 
-def read(workdir: WorkDir) -> set[tuple[str, str]]:
-    """Returns the (name, reason) of every image that the run has left out so far."""
+def read(workdir: WorkDir) -> set[tuple[str, str, str]]:
+    """Returns the (split, name, reason) of every image that the run has left out so far.
+
+    The split is "" in files of earlier versions, which did not note it.
+    """
     if not workdir.unreadable_csv.is_file():
         return set()
     text = workdir.unreadable_csv.read_text(encoding="utf-8", errors="replace")
     rows = csv.reader(io.StringIO(text, newline=""))
-    return {(row[0], row[1]) for row in rows if len(row) == 2 and tuple(row) != COLUMNS}
+    found = {(*[""] * (3 - len(row)), *row) for row in rows if 2 <= len(row) <= 3}
+    return {(row[0], row[1], row[2]) for row in found if row[1:] != COLUMNS[1:]}

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from delt_jax.data.image_names import is_stray
 from delt_jax.data.specs import moments
 from delt_jax.errors import InputError, in_one_line
 from delt_jax.runtime.workdir import WorkDir
@@ -194,7 +195,8 @@ def problems(directory: pathlib.Path, manifest: Manifest) -> Iterator[str]:
     named = {record.file for record in manifest.records}
     for path in sorted((directory / "train").rglob("*")):
         name = path.relative_to(directory).as_posix()
-        if path.is_file() and not path.name.startswith(".") and name not in named:
+        ours = not any(map(is_stray, path.relative_to(directory).parts))
+        if path.is_file() and ours and name not in named:
             yield in_one_line(f"{path}: not in {FILE_NAME}; expected only the images that it names")
 
 

@@ -76,7 +76,8 @@ def open_sets(
             sets["selected"] = lambda seed: selected
         if "random" in names:
             unranked = np.zeros(len(source))
-            left_out = {name for name, _ in unreadable.read(workdir)}
+            found = unreadable.read(workdir)
+            left_out = {name for split, name, _ in found if split in ("", source.split)}
             readable = np.asarray([name not in left_out for name in source.names])
 
             def draw(seed: int) -> TrainingSet:

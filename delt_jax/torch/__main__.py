@@ -4,7 +4,7 @@
 
 With labels it learns what the teacher said of the stored views; without, the classes, from random
 crops. The test set is a folder with a folder for each class, in the order of the classes, or an
-.npz with x_test (uint8 [n, h, w, 3]) and y_test.
+.npz with x_test (uint8 [n, h, w, 3], grey [n, h, w]) and y_test.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from delt_jax.data.arrays import open_npz
 from delt_jax.torch.dataset import DistilledSet, find_images, show
 
 
@@ -118,11 +119,13 @@ class TestSet(Dataset):
     """A test set as the students see it: resized, its centre cut out, normalised."""
 
     def __init__(self, path: str, data: DistilledSet):
-        if path.endswith(".npz"):
-            arrays = np.load(path, allow_pickle=False)
-            self._pixels, self._labels = arrays["x_test"], arrays["y_test"]
+        if path.lower().endswith(".npz"):
+            self._pixels = open_npz(pathlib.Path(path), "test", None)
+            self._labels = self._pixels.labels
         else:
             self._files, _ = find_images(path)
+            for file in self._files:  # rather now than after the last epoch
+                file.check()
             self._pixels, self._labels = None, [file.label for file in self._files]
         if max(self._labels) >= len(data.class_names):
             raise ValueError(

@@ -11,6 +11,7 @@ This file needs torch, NumPy, Pillow and safetensors alone: copy it to where you
 Formats: docs/labels.md of delt_jax.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -22,12 +23,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 _Reader = Callable[[str, int], Any]  # of the row of an image, or of a patch, by its tensor's name
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std
-SUFFIXES = (".png", ".jpg", ".jpeg")
+# What is taken for an image, and what programs leave in folders: as delt_jax/data/image_names.py
+# has them, which says more.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"),
+    *(".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi"),
+)
+STRAYS = (
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *("__macosx", "icon\r", "lost+found", "__pycache__"),
+    *("@eadir", "#recycle", "@recycle", "@recently-snapshot"),
+)
 COMPACT = "delt_jax/compact_labels/1"
 
 
@@ -146,14 +158,54 @@ class ImageFile(NamedTuple):
         """Its pixels, uint8 `[h, w, 3]`; raises `ValueError` where they are not there."""
         try:
             data = self.path.read_bytes()
-            if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
-                raise ValueError(f"{self.path}: changed; expected the file that the manifest names")
-            with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(image.convert("RGB"))
-        except UnidentifiedImageError:
-            raise ValueError(f"{self.path}: no image that can be read") from None
         except OSError as error:
             raise ValueError(f"{self.path}: {error.strerror or error}; expected an image") from None
+        if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ValueError(f"{self.path}: changed; expected the file that the manifest names")
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return _rgb(image)
+        except Exception as error:  # Pillow's decoders raise almost anything on broken bytes
+            raise ValueError(f"{self.path}: no image that can be read") from error
+
+    def check(self) -> None:
+        """Raises `ValueError` where the file does not begin as an image does."""
+        try:
+            with Image.open(self.path):
+                pass
+        except Exception as error:
+            raise ValueError(f"{self.path}: no image that can be read") from error
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Its pixels as delt_jax/data/decoding.py has them: upright, 16-bit grey scaled to 8."""
+    with contextlib.suppress(Exception):  # broken EXIF does not make the pixels worse
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64) >> 8
+        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    return np.array(image.convert("RGB"))
+
+
+def is_stray(name: str) -> bool:
+    """Says whether a file or folder is hidden, or was left there by a program."""
+    return name.startswith(".") or name.lower() in STRAYS or name.endswith("Zone.Identifier")
+
+
+def is_image_name(name: str) -> bool:
+    """Says whether a file is taken for an image."""
+    return not is_stray(name) and pathlib.PurePath(name).suffix.lower() in SUFFIXES
+
+
+def _images_of_class(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The images in a folder and below it, sorted by their names."""
+    found = []
+    for path, below, files in os.walk(folder):
+        below[:] = [name for name in below if not is_stray(name)]
+        found += [pathlib.Path(path, name) for name in files if is_image_name(name)]
+    if not found:
+        raise ValueError(f"{folder}: no image in it; expected at least one")
+    return sorted(found, key=str)
 
 
 def find_images(folder: str | os.PathLike[str]) -> tuple[list[ImageFile], dict[str, Any]]:
@@ -182,9 +234,9 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[ImageFile], dict[s
             raise ValueError(f"{manifest}: not the manifest of a distilled set ({error})") from None
     else:
         root = folder / "train" if (folder / "train").is_dir() else folder
-        for number, name in enumerate(sorted(p.name for p in root.glob("*") if p.is_dir())):
-            paths = [p for p in (root / name).rglob("*") if p.suffix.lower() in SUFFIXES]
-            files += [ImageFile(path, number, name, None) for path in sorted(paths)]
+        names = (p.name for p in root.glob("*") if p.is_dir() and not is_stray(p.name))
+        for number, name in enumerate(sorted(names)):
+            files += [ImageFile(path, number, name, None) for path in _images_of_class(root / name)]
     if not files:
         raise ValueError(f"{folder}: no images; expected a distilled set or folders of classes")
     return files, header

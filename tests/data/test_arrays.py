@@ -75,6 +75,36 @@ def test_npz_grey_becomes_rgb(tmp_path, shape):
     np.testing.assert_array_equal(source[3], np.repeat(grey.reshape(4, 8, 6, 1)[3], 3, -1))
 
 
+def test_an_archive_of_medmnist(tmp_path):
+    arrays = {}
+    for split, first in (("train", 0), ("val", 100), ("test", 200)):
+        arrays[f"{split}_images"] = np.full((3, 8, 8), first, np.uint8)
+        arrays[f"{split}_labels"] = np.array([[2], [0], [1]], np.uint8)
+    np.savez(tmp_path / "pneumoniamnist.npz", **arrays)
+    for split, value in (("train", 0), ("test", 200)):
+        source = open_npz(tmp_path / "pneumoniamnist.npz", split, None)
+        assert source.labels.tolist() == [2, 0, 1]
+        assert source.class_names == ("0", "1", "2")
+        np.testing.assert_array_equal(source[1], np.full((8, 8, 3), value))
+
+
+def test_several_labels_an_image_are_refused(tmp_path):
+    # As those of ChestMNIST.
+    arrays = {"train_images": np.zeros((2, 8, 8), np.uint8), "train_labels": np.zeros((2, 14), int)}
+    np.savez(tmp_path / "chestmnist.npz", **arrays)
+    with pytest.raises(InputError, match=r"train_labels has shape \(2, 14\) .* expected integers"):
+        open_npz(tmp_path / "chestmnist.npz", "train", None)
+
+
+def test_a_test_set_alone(tmp_path):
+    path = write_npz(tmp_path / "d.npz", x_train=None, y_train=None)
+    assert open_npz(path, "test", None).labels.tolist() == [0, 1]
+    with pytest.raises(InputError, match="no array 'x_train', found x_test, y_test; expected"):
+        open_npz(path, "train", None)
+    with pytest.raises(InputError, match=r"other\.npz: no such file"):
+        open_npz(tmp_path / "other.npz", "test", None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from delt_jax.data.decoding import decode, is_image_name
+from delt_jax.data.decoding import decode
 from delt_jax.errors import InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -105,11 +105,3 @@ def test_what_the_machine_fails_to_deliver_is_no_broken_image(monkeypatch, error
         decode(data, "x.png")
     assert caught.value is error
     assert getattr(error, "filename", "x.png") == "x.png"
-
-
-def test_image_names():
-    assert is_image_name("a.JPEG")
-    assert is_image_name("a.b.png")
-    assert not is_image_name(".hidden.png")
-    assert not is_image_name("Thumbs.db")
-    assert not is_image_name("png")

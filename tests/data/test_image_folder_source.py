@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from delt_jax.data import image_folder
 from delt_jax.data.image_folder import open_image_folder, open_two_folders
@@ -67,6 +67,47 @@ def test_nested_linked_hidden_and_other_files(tree):
     np.testing.assert_array_equal(source[6], source[3])
 
 
+@pytest.mark.parametrize("ending", [".jfif", ".jpe", ".avif", ".JFIF", ".Jpeg"])
+def test_every_ending_that_pillow_opens_is_read(tree, ending):
+    kind = "AVIF" if ending == ".avif" else "JPEG"
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    Image.new("RGB", (5, 4), (200,) * 3).save(tree / "train" / "cat" / f"9{ending}", kind)
+    source = open_image_folder(tree, "train")
+    assert source.names[3] == f"cat/9{ending}"
+    assert abs(int(source[3].mean()) - 200) <= 2
+
+
+def test_files_of_other_endings_are_counted_and_said_once(tree, caplog):
+    for name in ("cat/a.HEIC", "cat/b.heic", "dog/notes.txt", "dog/deep/list"):
+        (tree / "train" / name).parent.mkdir(exist_ok=True)
+        (tree / "train" / name).write_bytes(b"?")
+    for _ in range(2):
+        assert len(open_image_folder(tree, "train")) == 6
+    assert caplog.messages == [
+        f"{tree / 'train'}: 4 files left out, whose ending is no image's: 2 .heic, 1 .txt, "
+        "1 no ending"
+    ]
+
+
+def test_what_programs_leave_is_neither_class_nor_image_nor_said(tree, caplog):
+    for folder in (
+        "train/@eaDir",
+        "train/__MACOSX",
+        "train/cat/@eaDir",
+        "train/.ipynb_checkpoints",
+    ):
+        (tree / folder).mkdir()
+        (tree / folder / "0.png").write_bytes(b"?")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png", "0.png:Zone.Identifier"):
+        (tree / "train" / "cat" / name).write_bytes(b"?")
+        (tree / "train" / name).write_bytes(b"?")
+    for split, count in (("train", 6), ("test", 4)):
+        source = open_image_folder(tree, split)
+        assert (source.class_names, len(source)) == (("cat", "dog"), count)
+    assert not caplog.messages
+
+
 def test_files_are_opened_only_when_asked_for(tree):
     (tree / "train" / "cat" / "1.png").write_bytes(b"not an image")
     source = open_image_folder(tree, "train")
@@ -91,7 +132,7 @@ def test_class_without_an_image(tree):
     (tree / "train" / "eel").mkdir()
     (tree / "val" / "eel").mkdir()
     (tree / "train" / "eel" / "notes.txt").write_text("none yet")
-    with pytest.raises(InputError, match="eel: no image in it"):
+    with pytest.raises(InputError, match=r"eel: no image in it, but 1 \.txt; expected"):
         open_image_folder(tree, "train")
 
 

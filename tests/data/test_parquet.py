@@ -81,6 +81,13 @@ def test_files_beside_each_other_and_folders_by_split(tmp_path):
         np.testing.assert_array_equal(test[0], pixels(2))
 
 
+def test_what_programs_leave_beside_the_files_is_ignored(folder):
+    (folder / "data" / "._train-00000-of-00003.parquet").write_bytes(b"?")
+    (folder / "train").mkdir()
+    (folder / "train" / "._0000.parquet").write_bytes(b"?")
+    assert len(open_source("own", str(folder), "train")) == 10
+
+
 def test_only_the_latest_row_groups_are_held(folder, monkeypatch):
     source = open_source("own", str(folder), "train")
     read = []

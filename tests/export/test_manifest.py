@@ -47,6 +47,14 @@ def test_round_trip_sorted_by_class_and_slot(distilled):
     ]
 
 
+def test_what_programs_leave_is_not_too_many(distilled):
+    for name in ("Thumbs.db", ".DS_Store", "@eaDir/class000_id000.png"):
+        path = distilled / "train" / "cat" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"?")
+    assert len(verify(distilled).records) == 4
+
+
 def test_first_bad_file_is_named(distilled):
     (distilled / "train" / "dog" / "class001_id000.png").write_bytes(b"other")
     with pytest.raises(InputError, match=r"dog/class001_id000\.png: changed, SHA-256"):

@@ -101,6 +101,56 @@ def test_an_image_folder_needs_no_manifest(plain, tmp_path):
     assert DistilledSet(tmp_path, workdir.labels).epochs == EPOCHS
 
 
+def test_reads_the_files_that_jax_reads(tmp_path):
+    from PIL import Image
+
+    from delt_jax.data.image_folder import open_two_folders
+
+    endings = ("png", "PNG", "jfif", "JPE", "webp", "bmp", "gif", "Tiff", "tga")
+    formats = {"jfif": "JPEG", "JPE": "JPEG"}
+    random = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for name in ("a-b", "a", "Z"):
+        for index, ending in enumerate(endings):
+            folder = tmp_path / name / ("deep" if index % 2 else "deep-er")
+            folder.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(random.integers(0, 256, (6, 6, 3)).astype(np.uint8))
+            options = {"exif": exif} if ending in ("jfif", "webp", "png") else {}
+            image.save(folder / f"{index}.{ending}", formats.get(ending), **options)
+        grey = random.integers(0, 2**16, (6, 6)).astype(np.uint16)
+        Image.fromarray(grey).save(tmp_path / name / "grey.png")
+        for stray in ("._0.png", "Thumbs.db", "desktop.ini", "@eaDir/0.png", "__MACOSX/0.png"):
+            (tmp_path / name / stray).parent.mkdir(exist_ok=True)
+            (tmp_path / name / stray).write_bytes(b"?")
+    for stray in ("@eaDir", "__MACOSX", ".ipynb_checkpoints"):
+        (tmp_path / stray).mkdir()
+    data = DistilledSet(tmp_path)
+    source = open_two_folders(tmp_path, tmp_path, "train")
+    assert (len(data), data.class_names) == (30, source.class_names)
+    assert data.targets.tolist() == source.labels.tolist()
+    images = data.images.permute(0, 2, 3, 1).numpy()
+    for index in range(30):
+        np.testing.assert_array_equal(images[index], source[index], source.names[index])
+
+
+def test_the_file_that_is_copied_knows_the_names_of_the_package():
+    from delt_jax.data import image_names
+
+    assert set(dataset_module.SUFFIXES) == image_names.IMAGE_SUFFIXES
+    assert set(dataset_module.STRAYS) == image_names._STRAYS
+    for name in (".x", "@eaDir", "a.png:Zone.Identifier", "a.JPE", "a.txt", "Thumbs.db", "a"):
+        assert dataset_module.is_stray(name) == image_names.is_stray(name)
+        assert dataset_module.is_image_name(name) == image_names.is_image_name(name)
+
+
+def test_a_class_without_an_image_is_named(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "notes.txt").write_text("none yet")
+    with pytest.raises(ValueError, match="cat: no image in it; expected at least one"):
+        DistilledSet(tmp_path)
+
+
 ALONE = """
 import sys
 class Blocked:

@@ -55,6 +55,48 @@ def test_shows_test_images_as_the_students_of_a_run_see_them(run, tmp_path):
     np.testing.assert_array_equal((shown * 255).round().permute(1, 2, 0), expected)
 
 
+@pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8, 8, 1)])
+@pytest.mark.parametrize("names", [("x_test", "y_test"), ("test_images", "test_labels")])
+def test_grey_archives_are_read_as_in_jax(run, tmp_path, shape, names):
+    images = np.arange(256, dtype=np.uint8).reshape(shape)
+    labels = np.array([[0], [1], [2], [0]], np.uint8)
+    np.savez(tmp_path / "grey.npz", **dict(zip(names, (images, labels), strict=True)))
+    (tmp_path / "grey.npz").rename(tmp_path / "GREY.NPZ")
+    data = DistilledSet(run[0].distilled, mean=(0, 0, 0), std=(1, 1, 1))
+    test = student.TestSet(str(tmp_path / "GREY.NPZ"), data)
+    shown, label = test[1]
+    assert (len(test), label, tuple(shown.shape)) == (4, 1, (3, 8, 8))
+    expected = np.arange(64, 128).reshape(8, 8)
+    for channel in shown:
+        np.testing.assert_array_equal((channel * 255).round(), expected)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_test": np.zeros((2, 8, 8), np.float32), "y_test": [0, 1]}, "x_test has dtype float32"),
+        ({"x_test": np.zeros((2, 3, 8, 8), np.uint8), "y_test": [0, 1]}, "x_test has shape"),
+        ({"x_test": np.zeros((2, 8, 8), np.uint8), "y_test": [0, -1]}, r"y_test\[1\] is -1"),
+        ({"x_test": np.zeros((2, 8, 8), np.uint8), "y_test": [0]}, "holds 2 images but y_test 1"),
+        ({"y_test": [0]}, "no array 'x_test'"),
+    ],
+)
+def test_an_archive_that_is_not_read_is_refused_before_training(run, tmp_path, arrays, message):
+    np.savez(tmp_path / "odd.npz", **arrays)
+    with pytest.raises(SystemExit, match=message):
+        student.main(
+            [f"--images={run[0].distilled}", f"--test={tmp_path / 'odd.npz'}", "--epochs=1"]
+        )
+
+
+def test_a_test_image_that_is_none_is_refused_before_training(run, tmp_path):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(b"version https://git-lfs")
+    with pytest.raises(SystemExit, match=r"a/0\.png: no image that can be read"):
+        student.main([f"--images={run[0].distilled}", f"--test={tmp_path}", "--epochs=1"])
+
+
 def test_command(run, capsys):
     workdir, test = run
     where = [f"--images={workdir.distilled}", f"--test={test}"]
