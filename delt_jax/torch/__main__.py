@@ -3,8 +3,8 @@
     python -m delt_jax.torch --images=runs/x/distilled --labels=runs/x/labels --test=FOLDER
 
 With labels it learns what the teacher said of the stored views; without, the classes, from random
-crops. The test set is a folder with a folder for each class, in the order of the classes, or an
-.npz with x_test (uint8 [n, h, w, 3]) and y_test.
+crops. The test set is a folder with a folder for each class, called as the set's classes or by
+their numbers, or an .npz with x_test (uint8 [n, h, w, 3]), y_test and, if it likes, class_names.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from delt_jax.torch.dataset import DistilledSet, find_images, show
+from delt_jax.torch.dataset import DistilledSet, find_images, match_classes, show
 
 
 def convnet(classes: int, size: int, depth: int = 3, width: int = 128) -> nn.Module:
@@ -119,14 +119,22 @@ class TestSet(Dataset):
     def __init__(self, path: str, data: DistilledSet):
         if path.endswith(".npz"):
             arrays = np.load(path, allow_pickle=False)
-            self._pixels, self._labels = arrays["x_test"], arrays["y_test"]
+            self._pixels, labels = arrays["x_test"], arrays["y_test"].ravel().tolist()
+            if min(labels) < 0:
+                raise ValueError(f"{path}: label {min(labels)}; expected labels from 0")
+            found = {label: str(label) for label in sorted(set(labels))}
+            expected = [str(number) for number in range(len(data.class_names))]
+            if "class_names" in arrays:
+                names = enumerate(arrays["class_names"].ravel().tolist())
+                found |= {label: _text(name) for label, name in names if label in found}
+                expected = data.class_names
         else:
             self._files, _ = find_images(path)
-            self._pixels, self._labels = None, [file.label for file in self._files]
-        if max(self._labels) >= len(data.class_names):
-            raise ValueError(
-                f"{path}: {max(self._labels) + 1} classes; expected the distilled set's"
-            )
+            self._pixels, labels = None, [file.label for file in self._files]
+            found = {file.label: file.class_name for file in self._files}
+            expected = data.class_names
+        classes = match_classes(found, expected, path)
+        self._labels = [classes[label] for label in labels]
         self._size, self._mean, self._std = data.images.shape[-1], data.mean, data.std
 
     def __len__(self) -> int:
@@ -143,6 +151,10 @@ class TestSet(Dataset):
         image = image.crop((left, top, left + size, top + size))
         values = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
         return (values - self._mean) / self._std, int(self._labels[index])
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 @torch.no_grad()
