@@ -2,10 +2,13 @@
 
 import collections
 import dataclasses
+import functools
 import json
+import logging
 import pathlib
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,32 +184,60 @@ def open_parquet(
             f"{root}: no {split} split, found {found}; expected {SPLITS[split][0]}-*.parquet in it "
             "or in its data/"
         )
-    opened = _Rows.read(files[choices[0]])
-    for choice in choices[1:]:
-        if opened.labels.size and opened.labels.min() >= 0:
-            break
-        choices[0] = choice
-        opened = _Rows.read(files[choice])
-    opened.check()
-    train = opened
-    if split == "test" and "train" in files:
-        train = _Rows.read(files["train"])
-        train.check()
-        _check_other_files(files["train"], files[choices[0]])
+    train = _Rows.read(files["train"]) if split == "test" and "train" in files else None
+    chosen, opened = _first_labelled(files, choices, train)
+    if train is None:
+        train = opened
+    else:
+        _check_other_files(train.files, opened.files)
     labels = opened.labels
     names = train.class_names or opened.class_names or class_names
     if names is None:
         names = numbered_classes(np.concatenate([labels, train.labels]), str(root))
     if opened.class_names is not None:
-        what = f"{files[choices[0]][0]}: {opened.columns.label}"
+        what = f"{opened.files[0]}: {opened.columns.label}"
         labels = in_order_of(labels, opened.class_names, names, what)
     elif labels.max() >= len(names):
         raise InputError(
-            f"{files[choices[0]][0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
+            f"{opened.files[0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
             f"{len(names)} classes ({about_label(int(labels.max()), len(names))})"
         )
     class_names = distinct(names, f"{train.files[0]}: ")
-    return ParquetSource(files[choices[0]], opened.columns, labels, class_names, choices[0])
+    return ParquetSource(opened.files, opened.columns, labels, class_names, chosen)
+
+
+class _UnlabelledError(InputError):
+    """Images that have no class; another split may have some that do."""
+
+
+def _first_labelled(
+    files: Mapping[str, tuple[pathlib.Path, ...]], choices: Sequence[str], train: "_Rows | None"
+) -> tuple[str, "_Rows"]:
+    """The first of some splits with labels; raises what is wrong with the first where none has."""
+    problem = None
+    for choice in choices:
+        try:
+            rows = _Rows.read(files[choice])
+            label = rows.columns.label
+            is_known = rows.columns.class_names or label.lower() in _LABEL_COLUMNS
+            if train and label != train.columns.label and not is_known:
+                raise _UnlabelledError(
+                    f"{files[choice][0]}: {label!r} is its only column beside the image; expected "
+                    f"{train.columns.label!r} as in {train.files[0]}"
+                )
+        except _UnlabelledError as error:
+            problem = problem or error
+        else:
+            if problem is not None:
+                _say_passed_over(str(problem), choice)
+            return choice, rows
+    assert problem is not None
+    raise problem
+
+
+@functools.cache  # every stage opens the files again, and once is enough
+def _say_passed_over(problem: str, chosen: str) -> None:
+    logging.warning("%s; passed over, %s is the test split", problem, chosen)
 
 
 def _check_other_files(train: tuple[pathlib.Path, ...], test: tuple[pathlib.Path, ...]) -> None:
@@ -245,29 +276,28 @@ class _Rows:
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise _damaged(file, error) from error
             if column.null_count:
-                raise InputError(f"{file}: {column.null_count} rows without a {columns.label}")
+                is_whole = column.null_count == len(column)
+                raise (_UnlabelledError if is_whole else InputError)(
+                    f"{file}: {column.null_count} rows without a {columns.label}"
+                )
             parts.append(_texts(column) if columns.is_text else column.to_numpy().astype(np.int64))
         assert columns is not None
-        labels = np.concatenate(parts)
-        if not columns.is_text:
-            return cls(files, columns, labels, columns.class_names)
-        names, labels = np.unique(labels, return_inverse=True)
-        return cls(files, columns, labels.astype(np.int64), tuple(map(str, names)))
-
-    def check(self) -> None:
-        """Raises `InputError` where there is no row, or a label that no class has."""
-        names, labels = self.class_names, self.labels
+        labels, names = np.concatenate(parts), columns.class_names
+        if columns.is_text:
+            texts, labels = np.unique(labels, return_inverse=True)
+            names, labels = tuple(map(str, texts)), labels.astype(np.int64)
         if not labels.size or labels.min() < 0:
             found = f"label {labels.min()}" if labels.size else "no rows"
-            raise InputError(
-                f"{self.files[0]}: {found}; expected labels from 0"
+            raise _UnlabelledError(
+                f"{files[0]}: {found}; expected labels from 0"
                 + (" (-1 mostly stands for no label)" if found == "label -1" else "")
             )
         if names is not None and labels.max() >= len(names):
             raise InputError(
-                f"{self.files[0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
+                f"{files[0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
                 f"{len(names)} classes ({about_label(int(labels.max()), len(names))})"
             )
+        return cls(files, columns, labels, names)
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
@@ -322,7 +352,7 @@ def _find_columns(schema: pa.Schema, file: pathlib.Path) -> _Columns:
         )[:1]
     if len(images) != 1 or len(labels) != 1:
         found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        raise InputError(
+        raise (_UnlabelledError if len(images) == 1 and not labels else InputError)(
             f"{file}: columns {found}; expected one image (a struct with bytes) and one label, "
             "integers or texts in a column called label, class or the like"
         )

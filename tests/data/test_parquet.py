@@ -143,6 +143,26 @@ def test_a_test_split_without_labels_is_passed_over(tmp_path):
     assert open_source("own", str(tmp_path), "test").names == ("n_a/validation_00000.png",)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pa.table({"image": [b"?"]}),
+        pa.table({"image": [b"?"], "id": [0]}),
+        pa.table({"image": [b"?"], "id": ["0"]}),
+        pa.table({"image": [b"?"], "label": pa.nulls(1, pa.int64())}),
+        pa.table({"image": [b"?"], "label": pa.nulls(1, pa.string())}),
+    ],
+)
+def test_a_test_split_with_no_label_at_all_is_passed_over(tmp_path, rows, caplog):
+    write(table([0], [0]), tmp_path / "train.parquet")
+    write(rows, tmp_path / "test.parquet")
+    with pytest.raises(InputError, match=r"test\.parquet: "):
+        open_source("own", str(tmp_path), "test")
+    write(table([2], [1]), tmp_path / "validation.parquet")
+    assert open_source("own", str(tmp_path), "test").names == ("n_a/validation_00000.png",)
+    assert "passed over, validation is the test split" in caplog.text
+
+
 def test_columns_of_other_names_and_kinds(tmp_path):
     rows = table([0, 1], [0, 1], image="img", label="fine_label")
     rows = rows.append_column("coarse_label", pa.array([5, 6]))
