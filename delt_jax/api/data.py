@@ -31,7 +31,8 @@ class Images:
     Args:
       images: uint8 `[n, h, w, 3]`, or, grey, `[n, h, w]` or `[n, h, w, 1]`.
       labels: integers from 0, `[n]`.
-      class_names: in label order; None names classes by their number.
+      class_names: in label order; None names classes by their number, and labels are compared with
+        those of others by number.
       image_size: S, the side that networks see; None for the shorter side of the images.
       name: of the data set. A name of the table (`cifar10`, ...) brings its input statistics; else
         they are measured on 2,000 of the images.
@@ -50,6 +51,7 @@ class Images:
         name: str = "arrays",
     ):
         images = np.asarray(images)
+        self.is_named = class_names is not None
         self.source: ImageSource = make_source(images, np.asarray(labels), class_names)
         self.image_size = image_size or min(images.shape[1:3])
         self.name = name
@@ -64,6 +66,7 @@ class Images:
     def of_source(cls, source: ImageSource, spec: DatasetSpec) -> "Images":
         """Those of a source that reads them as they are needed."""
         images = cls.__new__(cls)
+        images.is_named = True
         images.source, images.spec = source, spec
         images.image_size, images.name = spec.image_size, spec.name
         return images

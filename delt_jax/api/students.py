@@ -11,6 +11,7 @@ from delt_jax.api.data import Images
 from delt_jax.api.distilled import Distilled
 from delt_jax.api.scratch import scratch
 from delt_jax.api.settings import make_config
+from delt_jax.data.class_order import in_order_of
 from delt_jax.errors import InputError
 from delt_jax.models.network import Network, save_network
 from delt_jax.runtime.progress import Advance, listening
@@ -86,7 +87,8 @@ def evaluate(
 
     Args:
       sets: distilled images, or any others: `Images`, or arrays (uint8 `[n, s, s, 3]`, int `[n]`);
-        or several of them by name.
+        or several of them by name. Their classes are those of the test images with the same names,
+        whatever their order; those of arrays without names, with the same numbers.
       test: images to test the students on.
       teacher: makes the soft labels.
       students: architectures by name; "teacher" is the teacher's.
@@ -146,8 +148,11 @@ def _name(one: Any) -> str:
 
 def _opened(name: str, one: Any, test: Images) -> TrainingSet:
     """A set as arrays, checked against the test images."""
+    class_names = test.class_names
     if isinstance(one, Distilled | Images):
         images, labels = one.images, one.labels
+        if test.is_named and (isinstance(one, Distilled) or one.is_named):
+            class_names = one.class_names
     elif isinstance(one, tuple) and len(one) == 2:
         ours = Images(*one, class_names=test.class_names, image_size=test.image_size)
         images, labels = np.asarray(one[0]), ours.labels
@@ -161,6 +166,8 @@ def _opened(name: str, one: Any, test: Images) -> TrainingSet:
             f"set {name!r}: images of shape {images.shape[1:]}; expected {(size, size, 3)} as the "
             "test images"
         )
+    if labels.max() < len(class_names):
+        labels = in_order_of(labels, class_names, test.class_names, f"set {name!r}")
     if labels.max() >= classes:
         raise InputError(
             f"set {name!r}: label {labels.max()}; expected 0 to {classes - 1} as the test images"

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 
-from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
+from delt_jax.data.image_source import about_label, distinct, numbered_classes, numbered_names
 from delt_jax.errors import InputError
 
 _LAYOUTS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # of archives: Keras's; MedMNIST's
@@ -45,8 +45,8 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
     Args:
       path: an `.npz` with `x_train`, `y_train`, `x_test`, `y_test`, as Keras has them, or
         `train_images`, `train_labels`, `test_images`, `test_labels`, as MedMNIST; and, if it likes,
-        `class_names` (strings). Images are uint8 of shape `[n, h, w, 3]` or, grey, `[n, h, w]` or
-        `[n, h, w, 1]`; labels are integers from 0, `[n]` or `[n, 1]`.
+        `class_names` (texts, or bytes in UTF-8). Images are uint8 of shape `[n, h, w, 3]` or, grey,
+        `[n, h, w]` or `[n, h, w, 1]`; labels are integers from 0, `[n]` or `[n, 1]`.
       split: "train" or "test".
       class_names: names to use where the archive has none; None names classes by their number.
 
@@ -69,13 +69,15 @@ def open_npz(path: pathlib.Path, split: str, class_names: tuple[str, ...] | None
                     f"{path}: no array {missing[0]!r}, found {', '.join(archive) or 'none'}; "
                     "expected x_train, y_train, x_test, y_test"
                 )
+            if split == "test":
+                _check_other_images(path)
             images, labels = archive[keys[0]], archive[keys[1]]
             named_by = _LAYOUTS[at][1].format("train")
             if named_by not in archive:  # a test set alone
                 named_by = keys[1]
             train_labels = archive[named_by]
             if "class_names" in archive:
-                class_names = distinct(map(str, archive["class_names"].ravel()))
+                class_names = distinct(archive["class_names"].ravel().tolist(), f"{path}: ")
     except InputError:
         raise
     except Exception as error:  # zipfile and NumPy raise almost anything on broken bytes
@@ -118,9 +120,9 @@ def make_source(
         index = int(labels.argmax())
         raise InputError(
             f"{where}{keys[1]}[{index}] is {labels[index]}; expected a label from 0 to "
-            f"{len(class_names) - 1}"
+            f"{len(class_names) - 1} ({about_label(int(labels[index]), len(class_names))})"
         )
-    return ArraySource(images, labels, class_names)
+    return ArraySource(images, labels, distinct(class_names, where))
 
 
 def open_digits(split: str, image_size: int) -> ArraySource:
@@ -177,6 +179,15 @@ def stratified_test_mask(
     return mask
 
 
+def _check_other_images(path: pathlib.Path) -> None:
+    """Refuses test images that are the training images; their sums in the archive are compared."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    train, test = (entries.get(f"x_{split}.npy") for split in ("train", "test"))
+    if train and test and (train.CRC, train.file_size) == (test.CRC, test.file_size):
+        raise InputError(f"{path}: x_test is x_train; expected test images of their own")
+
+
 def _rgb(images: np.ndarray, what: str) -> UInt8[np.ndarray, "n h w 3"]:
     if images.ndim == 3:
         images = images[..., None]
@@ -199,5 +210,8 @@ def _class_labels(labels: np.ndarray, what: str) -> Int64[np.ndarray, " n"]:
     numbers = labels.astype(np.int64)  # negative too where an unsigned one is too large
     if numbers.min() < 0:
         index = int(numbers.argmin())
-        raise InputError(f"{what}[{index}] is {labels[index]}; expected a label from 0")
+        raise InputError(
+            f"{what}[{index}] is {labels[index]}; expected a label from 0"
+            + (" (-1 mostly stands for no label)" if labels[index] == -1 else "")
+        )
     return numbers

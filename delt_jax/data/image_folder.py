@@ -12,13 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from delt_jax.data.class_order import text_of
 from delt_jax.data.decoding import decode
 from delt_jax.data.image_names import count_endings, is_image_name, is_stray
 from delt_jax.errors import InputError
 from delt_jax.runtime import faults
 
-# What the two splits may be called, the first that is there wins.
+# What the two splits may be called. The first that is there wins, of those for tests the first that
+# has a training class.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
+
+_ANNOTATIONS = "*_annotations.txt"  # the classes of Tiny-ImageNet's val/images
 
 _LISTING_THREADS = 16  # a network disk makes its readers wait, one folder at a time
 _FRESH_SECONDS = 2.0  # a folder changed so recently may change again without its time saying so
@@ -29,7 +33,7 @@ class FolderSource:
 
     Args:
       folder: holds one folder per class.
-      class_names: the folders, in label order.
+      class_folders: in label order; their names, in one Unicode form, are those of the classes.
 
     Raises:
       InputError: where a class has no image, a folder cannot be listed or a name is not UTF-8.
@@ -37,12 +41,12 @@ class FolderSource:
 
     split: str = ""
 
-    def __init__(self, folder: pathlib.Path, class_names: tuple[str, ...]):
+    def __init__(self, folder: pathlib.Path, class_folders: tuple[str, ...]):
         self._folder = folder
-        self.class_names = class_names
+        self.class_names = tuple(map(text_of, class_folders))
         with concurrent.futures.ThreadPoolExecutor(_LISTING_THREADS) as pool:
-            found = list(pool.map(lambda name: _images_of_class(folder, name), class_names))
-        for class_name, listing in zip(class_names, found, strict=True):
+            found = list(pool.map(lambda name: _images_of_class(folder, name), class_folders))
+        for class_name, listing in zip(class_folders, found, strict=True):
             if not listing.images:
                 others = _as_text(listing.left_out)
                 raise InputError(
@@ -67,16 +71,21 @@ class FolderSource:
 def open_image_folder(root: pathlib.Path, split: str) -> FolderSource:
     """Opens `root/train`, or `root/test` (`val`, `valid`, `validation`), of class folders.
 
+    A folder of test images that has none of the training classes, as those of competitions, is
+    passed over for the next that has some.
+
     Raises:
       InputError: where a folder is missing, the classes differ, or one has no image.
     """
-    return open_two_folders(_split_folder(root, "train"), _split_folder(root, split), split)
+    train = _split_folder(root, "train")
+    return open_two_folders(train, train if split == "train" else _test_folder(root, train), split)
 
 
 def open_two_folders(train: pathlib.Path, test: pathlib.Path, split: str) -> FolderSource:
     """Opens one of two folders of class folders, wherever they lie.
 
-    Classes are the folders of `train`, sorted; the other must have the same ones. Class folders may
+    Classes are the folders of `train`, sorted; the other must have the same ones, of which the
+    Unicode form of the name may differ. Class folders may
     be links. Below them folders are looked through too, but links to folders are not followed, for
     they can form a loop. Hidden files and folders, and those that a program left there (see
     `delt_jax.data.image_names`), are ignored. Files whose ending is no image's are left out, and a
@@ -88,19 +97,49 @@ def open_two_folders(train: pathlib.Path, test: pathlib.Path, split: str) -> Fol
       split: "train" or "test".
 
     Raises:
-      InputError: where the classes differ, or one has no image.
+      InputError: where the classes differ, one has no image, or both are the same folder.
     """
     train_classes = _class_folders(train)
     if split == "train":
-        return FolderSource(train, train_classes)
+        return FolderSource(train, tuple(train_classes.values()))
     classes = _class_folders(test)
-    if classes != train_classes:
-        odd = sorted(set(classes) ^ set(train_classes))[0]
+    if classes.keys() != train_classes.keys():
+        odd = sorted(classes.keys() ^ train_classes.keys())[0]
+        annotations = next(test.glob(_ANNOTATIONS), None)
+        hint = f" (sort those of {test} into them by {annotations.name})" if annotations else ""
         raise InputError(
             f"class {odd!r} is only in {test if odd in classes else train} ({len(train_classes)} "
             f"classes in {train}, {len(classes)} in {test}); expected the same classes in both"
+            + hint
         )
-    return FolderSource(test, classes)
+    for name, folder in train_classes.items():
+        if (train / folder).samefile(test / classes[name]):
+            raise InputError(
+                f"class {name!r}: {test / classes[name]} and {train / folder} are the same folder; "
+                "expected test images that are no training images"
+            )
+    return FolderSource(test, tuple(classes[name] for name in train_classes))
+
+
+def _test_folder(root: pathlib.Path, train: pathlib.Path) -> pathlib.Path:
+    """The first folder of test images with a training class, else one that tells their classes."""
+    first = _split_folder(root, "test")
+    folders = [root / name for name in SPLIT_FOLDERS["test"] if (root / name).is_dir()]
+    train_classes = _class_folders(train).keys()
+    for place, folder in enumerate(folders):
+        if train_classes & {text_of(entry.name) for entry in _entries(folder)}:
+            if place:
+                _say_passed_over(", ".join(map(str, folders[:place])), str(folder))
+            return folder
+    return next((folder for folder in folders if any(folder.glob(_ANNOTATIONS))), first)
+
+
+@functools.cache  # every stage opens the folder again, and once is enough
+def _say_passed_over(folders: str, chosen: str) -> None:
+    logging.warning(
+        "%s: passed over, it has none of the training classes; %s is the test split",
+        *(folders, chosen),
+    )
 
 
 def _split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
@@ -113,7 +152,8 @@ def _split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
     raise InputError(f"{root}: no {split} split, found {listing}; expected {expected} in it")
 
 
-def _class_folders(folder: pathlib.Path) -> tuple[str, ...]:
+def _class_folders(folder: pathlib.Path) -> dict[str, str]:
+    """The folders of classes, sorted, by the name of the class, which is theirs in one form."""
     names = []
     for entry in _entries(folder):
         if entry.is_symlink():
@@ -122,7 +162,15 @@ def _class_folders(folder: pathlib.Path) -> tuple[str, ...]:
             names.append(entry.name)
     if not names:
         raise InputError(f"{folder}: no class folder in it; expected one folder per class")
-    return tuple(sorted(names))
+    folders: dict[str, str] = {}
+    for name in sorted(names):
+        other = folders.setdefault(text_of(name), name)
+        if other != name:
+            raise InputError(
+                f"{folder}: folders {other!a} and {name!a} are one name, "
+                f"{text_of(name)!r}, in two Unicode forms; expected one folder per class"
+            )
+    return folders
 
 
 def _check_link(link: pathlib.Path, folder: pathlib.Path) -> None:

@@ -2,28 +2,43 @@
 
 import collections
 import dataclasses
+import functools
 import json
+import logging
 import pathlib
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int64, UInt8
 
 from delt_jax.data.arrow_files import ArrowFile, find_saved, is_saved
+from delt_jax.data.class_order import in_order_of, text_of
 from delt_jax.data.decoding import decode
 from delt_jax.data.image_names import is_stray
-from delt_jax.data.image_source import distinct, numbered_classes, numbered_names
+from delt_jax.data.image_source import (
+    about_label,
+    distinct,
+    numbered_classes,
+    numbered_names,
+)
 from delt_jax.errors import InputError
 from delt_jax.runtime import faults
 
 # What the two splits may be called, the first that is there and has labels wins.
 SPLITS = {"train": ("train",), "test": ("test", "validation", "val", "valid")}
 
-_LABEL_COLUMNS = ("label", "labels", "fine_label")  # where several columns hold class labels
+# What a column of classes is called, by numbers or by names; the first of several wins.
+_LABEL_COLUMNS = (
+    *("label", "labels", "fine_label", "class", "classes", "target", "targets", "category", "y"),
+    *("label_id", "class_id", "category_id", "class_label", "class_name", "label_name"),
+)
+_INDEX = re.compile(r"__index_level_\d+__")  # pandas' row numbers
 _HELD_BYTES = 256 << 20  # of encoded images in the row groups that are kept
 
 
@@ -117,6 +132,7 @@ class _Columns:
     image: str
     label: str
     is_struct: bool
+    is_text: bool
     class_names: tuple[str, ...] | None
 
     @property
@@ -157,8 +173,10 @@ def open_parquet(
 
     Args:
       root: with the files that `find_files` finds. Of their columns are read: a struct with `bytes`
-        (or plain bytes), which is the image as a file, and an integer, which is its class.
-      split: "train" or "test"; for the latter a split without labels is passed over.
+        (or plain bytes), which is the image as a file, and its class: an integer or, where the
+        column is called `label` or the like, a text. Texts are numbered in their order.
+      split: "train" or "test"; for the latter a split without labels is passed over, and labels
+        are those of the training split's classes of the same names.
       class_names: names to use where the files have none (they do in the metadata that the library
         `datasets` writes); None names classes by their number.
       test_split: what the test split is called there; None for the first of `SPLITS`.
@@ -176,49 +194,128 @@ def open_parquet(
             f"{root}: no {split} split, found {found}; expected {SPLITS[split][0]}-*.parquet in it "
             "or in its data/"
         )
-    columns, labels = _read_labels(files[choices[0]])
-    for choice in choices[1:]:
-        if labels.size and labels.min() >= 0:
-            break
-        choices[0] = choice
-        columns, labels = _read_labels(files[choice])
-    if not labels.size or labels.min() < 0:
-        found = f"label {labels.min()}" if labels.size else "no rows"
-        raise InputError(f"{files[choices[0]][0]}: {found}; expected labels from 0")
-    names = columns.class_names or class_names
+    train = _Rows.read(files["train"]) if split == "test" and "train" in files else None
+    chosen, opened = _first_labelled(files, choices, train)
+    if train is None:
+        train = opened
+    else:
+        _check_other_files(train.files, opened.files)
+    labels = opened.labels
+    names = train.class_names or opened.class_names or class_names
     if names is None:
-        named = labels
-        if split == "test" and "train" in files:
-            _, train = _read_labels(files["train"])
-            named = np.concatenate([labels, train])
-        names = numbered_classes(named, str(root))
-    if labels.max() >= len(names):
+        names = numbered_classes(np.concatenate([labels, train.labels]), str(root))
+    if opened.class_names is not None:
+        what = f"{opened.files[0]}: {opened.columns.label}"
+        labels = in_order_of(labels, opened.class_names, names, what)
+    elif labels.max() >= len(names):
         raise InputError(
-            f"{files[choices[0]][0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
-            f"{len(names)} classes"
+            f"{opened.files[0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
+            f"{len(names)} classes ({about_label(int(labels.max()), len(names))})"
         )
-    return ParquetSource(files[choices[0]], columns, labels, distinct(names), choices[0])
+    class_names = distinct(names, f"{train.files[0]}: ")
+    return ParquetSource(opened.files, opened.columns, labels, class_names, chosen)
 
 
-def _read_labels(
-    files: tuple[pathlib.Path, ...],
-) -> tuple[_Columns, Int64[np.ndarray, " n"]]:
-    columns, parts = None, []
-    for file in files:
-        reader = _open(file)
-        found = _find_columns(reader.schema_arrow, file)
-        columns = columns or found
-        if found != columns:
-            raise InputError(f"{file}: columns {found}; expected those of {files[0]}, {columns}")
+class _UnlabelledError(InputError):
+    """Images that have no class; another split may have some that do."""
+
+
+def _first_labelled(
+    files: Mapping[str, tuple[pathlib.Path, ...]], choices: Sequence[str], train: "_Rows | None"
+) -> tuple[str, "_Rows"]:
+    """The first of some splits with labels; raises what is wrong with the first where none has."""
+    problem = None
+    for choice in choices:
         try:
-            column = reader.read([columns.label]).column(0)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise _damaged(file, error) from error
-        if column.null_count:
-            raise InputError(f"{file}: {column.null_count} rows without a {columns.label}")
-        parts.append(column.to_numpy().astype(np.int64))
-    assert columns is not None
-    return columns, np.concatenate(parts)
+            rows = _Rows.read(files[choice])
+            label = rows.columns.label
+            is_known = rows.columns.class_names or label.lower() in _LABEL_COLUMNS
+            if train and label != train.columns.label and not is_known:
+                raise _UnlabelledError(
+                    f"{files[choice][0]}: {label!r} is its only column beside the image; expected "
+                    f"{train.columns.label!r} as in {train.files[0]}"
+                )
+        except _UnlabelledError as error:
+            problem = problem or error
+        else:
+            if problem is not None:
+                _say_passed_over(str(problem), choice)
+            return choice, rows
+    assert problem is not None
+    raise problem
+
+
+@functools.cache  # every stage opens the files again, and once is enough
+def _say_passed_over(problem: str, chosen: str) -> None:
+    logging.warning("%s; passed over, %s is the test split", problem, chosen)
+
+
+def _check_other_files(train: tuple[pathlib.Path, ...], test: tuple[pathlib.Path, ...]) -> None:
+    """Refuses test files that are links to training files."""
+    known = {file.resolve(): file for file in train}
+    for file in test:
+        if (other := known.get(file.resolve())) is not None:
+            raise InputError(
+                f"{file} and {other} are the same file; expected test images that are no training "
+                "images"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The labels of a split, and what its own files call the classes; None where they do not."""
+
+    files: tuple[pathlib.Path, ...]
+    columns: _Columns
+    labels: Int64[np.ndarray, " n"]
+    class_names: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, files: tuple[pathlib.Path, ...]) -> "_Rows":
+        columns, parts = None, []
+        for file in files:
+            reader = _open(file)
+            found = _find_columns(reader.schema_arrow, file)
+            columns = columns or found
+            if found != columns:
+                raise InputError(
+                    f"{file}: columns {found}; expected those of {files[0]}, {columns}"
+                )
+            try:
+                column = reader.read([columns.label]).column(0)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise _damaged(file, error) from error
+            if column.null_count:
+                is_whole = column.null_count == len(column)
+                raise (_UnlabelledError if is_whole else InputError)(
+                    f"{file}: {column.null_count} rows without a {columns.label}"
+                )
+            parts.append(_texts(column) if columns.is_text else column.to_numpy().astype(np.int64))
+        assert columns is not None
+        labels, names = np.concatenate(parts), columns.class_names
+        if columns.is_text:
+            texts, labels = np.unique(labels, return_inverse=True)
+            names, labels = tuple(map(str, texts)), labels.astype(np.int64)
+        if not labels.size or labels.min() < 0:
+            found = f"label {labels.min()}" if labels.size else "no rows"
+            raise _UnlabelledError(
+                f"{files[0]}: {found}; expected labels from 0"
+                + (" (-1 mostly stands for no label)" if found == "label -1" else "")
+            )
+        if names is not None and labels.max() >= len(names):
+            raise InputError(
+                f"{files[0]}: label {labels.max()}; expected 0 to {len(names) - 1}, of "
+                f"{len(names)} classes ({about_label(int(labels.max()), len(names))})"
+            )
+        return cls(files, columns, labels, names)
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    """Class names, one form of each; of a dictionary, too, as categories are stored."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = pc.cast(column, kind.value_type)
+    return np.asarray([text_of(name) for name in column.to_pylist()], dtype=object)
 
 
 def _open(file: pathlib.Path) -> pq.ParquetFile | ArrowFile:
@@ -245,25 +342,48 @@ def _first_line(error: Exception) -> str:
 
 def _find_columns(schema: pa.Schema, file: pathlib.Path) -> _Columns:
     features = _features(schema)
-    images = [field for field in schema if _is_image(field.type)]
-    labels = [field.name for field in schema if pa.types.is_integer(field.type)]
-    declared = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
-    labels = declared or labels
+    known = {field.name: field.name.lower() in _LABEL_COLUMNS for field in schema}
+    images = [
+        field
+        for field in schema
+        if _is_image(field.type) and (pa.types.is_struct(field.type) or not known[field.name])
+    ]
+    rest = [field for field in schema if field not in images and not _INDEX.match(field.name)]
+    numbers = [field.name for field in rest if pa.types.is_integer(field.type)]
+    declared = [name for name in numbers if features.get(name, {}).get("_type") == "ClassLabel"]
+    labels = declared or [
+        field.name
+        for field in rest
+        if known[field.name] and (field.name in numbers or _is_text(field.type))
+    ]
+    if not labels and len(rest) == 1:  # nothing beside it that could be meant
+        labels = numbers
     if len(labels) > 1:
-        labels = [name for name in _LABEL_COLUMNS if name in labels][:1]
+        order = {name: place for place, name in enumerate(_LABEL_COLUMNS)}
+        labels = sorted(
+            (name for name in labels if known[name]), key=lambda name: order[name.lower()]
+        )[:1]
     if len(images) != 1 or len(labels) != 1:
         found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        raise InputError(
-            f"{file}: columns {found}; expected one image (a struct with bytes) and one integer "
-            "label"
+        raise (_UnlabelledError if len(images) == 1 and not labels else InputError)(
+            f"{file}: columns {found}; expected one image (a struct with bytes) and one label, "
+            "integers or texts in a column called label, class or the like"
         )
     names = features.get(labels[0], {}).get("names")
     return _Columns(
         image=images[0].name,
         label=labels[0],
         is_struct=pa.types.is_struct(images[0].type),
+        is_text=labels[0] not in numbers,
         class_names=tuple(map(str, names)) if names else None,
     )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    texts = (pa.types.is_string, pa.types.is_large_string)
+    return any(is_kind(kind) for is_kind in (*texts, pa.types.is_binary, pa.types.is_large_binary))
 
 
 def _is_image(kind: pa.DataType) -> bool:

@@ -325,7 +325,7 @@ def read_selection(path: pathlib.Path, source: ImageSource) -> Selection:
 
 def _read_csv(path: pathlib.Path, columns: tuple[str, ...]) -> Iterable[tuple[int, dict[str, str]]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         found = error.strerror if isinstance(error, OSError) else "not text"
         raise InputError(f"{path}: {found}; expected columns {','.join(columns)}") from error

@@ -136,7 +136,8 @@ def export(
             text = chosen.front_matter(opened) + card.write_card(opened, name, chosen.loading)
             (partial / "README.md").write_text(text, encoding="utf-8")
             made = {"format": name, "delt_jax": delt_jax.__version__, "options": values}
-            write_manifest(partial, records, {**opened.header, EXPORT: made})
+            classes = {"class_names": list(opened.class_names)}  # in label order
+            write_manifest(partial, records, {**opened.header, **classes, EXPORT: made})
         written[name] = folder
     return written
 

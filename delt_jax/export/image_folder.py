@@ -3,9 +3,12 @@
 import dataclasses
 import hashlib
 import io
+import itertools
 import pathlib
 import re
+import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
@@ -78,20 +81,21 @@ def write_images(
 def class_folders(class_names: Sequence[str], naming: str = "class") -> tuple[str, ...]:
     """Names the folder of each class so that sorting the folders gives the labels back.
 
-    Libraries that read an ImageFolder number the classes by sorting their folders. "class" takes
-    the names themselves where that comes out right, as with WordNet ids, and else puts the number
-    first; "reference" gives the published code's `new000`, `new001`, ...
+    Libraries that read an ImageFolder number the classes by sorting their folders, each in its own
+    way. "class" takes the names themselves where every way gives the labels, as with WordNet ids,
+    and else puts the number first; "reference" gives the published code's `new000`, `new001`, ...
 
     What a file system may not like in a name becomes "_", so no name can lead out of the folder.
 
     >>> class_folders(["airplane", "bird"]), class_folders(["cat", "a/b"])
     (('airplane', 'bird'), ('000_cat', '001_a_b'))
+    >>> class_folders(["1", "10", "2"])  # timm would read 1, 2, 10
+    ('000_1', '001_10', '002_2')
     """
     _one_of("naming", naming, NAMINGS)
     if naming == "class":
         plain = tuple(map(_sanitised, class_names))
-        folded = [name.casefold() for name in plain]  # some file systems do not tell case
-        if list(plain) == sorted(plain) and len(set(folded)) == len(folded):
+        if all(_ascends([key(name) for name in plain]) for key in _ORDERS):
             return plain
     digits = max(3, len(str(len(class_names) - 1)))
     return tuple(_numbered(index, name, naming, digits) for index, name in enumerate(class_names))
@@ -161,12 +165,36 @@ def _numbered(index: int, class_name: str, naming: str, digits: int = 3) -> str:
     return f"new{number}" if naming == "reference" else f"{number}_{_sanitised(class_name)}"
 
 
+def _natural(name: str) -> list[str | int]:
+    """The key by which timm sorts class folders: numbers by their value, letters without case."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
+# The orders in which class folders are read. By code points: torchvision, `datasets`, TFDS, Keras
+# and this package. The other forms are what some file systems make of names.
+_ORDERS = (str, _natural, str.casefold, lambda name: unicodedata.normalize("NFD", name))
+
+
+def _ascends(keys: Sequence[Any]) -> bool:
+    return all(one < other for one, other in itertools.pairwise(keys))
+
+
 # Windows opens devices by these names, whatever ending follows.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
+# A folder with such a word in its name is a split to `datasets` (4.0), in lower case alone.
+_SPLIT_WORDS = re.compile(
+    r"(?<![^\W\d_])(train(ing)?|val(id(ation)?)?|dev|test(ing)?|eval(uation)?)(?![^\W\d_])"
+)
+
 
 def _sanitised(class_name: str) -> str:
-    name = re.sub(r"[^\w\-. ]", "_", class_name).strip(". ")
+    name = unicodedata.normalize("NFC", class_name)
+    name = re.sub(r"[^\w\-. ]", "_", name).strip(". ")
+    # timm takes superscripts and the like for numbers, and fails.
+    name = "".join("_" if c.isdigit() and not c.isdecimal() else c for c in name)
+    name = _SPLIT_WORDS.sub(lambda word: word[0].upper(), name)
     if name.startswith("-") or _DEVICES.fullmatch(name):  # programs take the first for an option
         name = f"_{name}"
     # 100 characters of up to two bytes leave room for a number within the 255 bytes of a name.

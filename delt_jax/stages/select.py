@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from delt_jax.data.class_order import text_of
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.patches import RandomCrops
 from delt_jax.data.selection import (
@@ -239,7 +240,7 @@ def check_classes(network: Network, source: ImageSource) -> None:
       InputError: where their numbers, names or order differ, which would score images for a wrong
         class. A network without class names is taken at its number of classes.
     """
-    theirs, ours = tuple(network.class_names), tuple(source.class_names)
+    theirs, ours = tuple(map(text_of, network.class_names)), tuple(source.class_names)
     if network.num_classes != len(ours):
         raise InputError(
             f"teacher {network.arch} has {network.num_classes} classes, the data {len(ours)}; "

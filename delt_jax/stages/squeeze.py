@@ -12,6 +12,7 @@ import numpy as np
 
 from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import Statistics
+from delt_jax.data.class_order import check_order
 from delt_jax.data.specs import Channels, DatasetSpec, check_class_order, statistics
 from delt_jax.errors import InputError
 from delt_jax.models import pretrained, registry, torch_weights, weight_files
@@ -67,6 +68,7 @@ def run(config: Any, workdir: WorkDir) -> SqueezeResult:
     else:
         train = open_split(config, spec, "train", recipe.side(size))
         train = CroppedImages(train, recipe.side(size), **reading)
+        check_order(test.class_names, train.class_names, "the test images", "the training images")
         teacher, before = train_from_scratch(
             options, spec, train, config.seed, workdir, config.checkpoint_minutes
         )
@@ -139,8 +141,10 @@ def measure_teacher(teacher: Network, test: CroppedImages) -> Accuracy:
     """What a teacher gets right of a test set.
 
     Raises:
-      InputError: where no image can be read, or the teacher's logits are not finite.
+      InputError: where the classes have another order, no image can be read, or the teacher's
+        logits are not finite.
     """
+    check_order(teacher.class_names, test.class_names, "the teacher", "the test images")
     mesh = device_mesh(data_parallel.IMAGES)
     variables = data_parallel.replicate(teacher.variables, mesh)
     logits_of = programs.inference_program(teacher.module.apply, mesh)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from delt_jax.data.class_order import check_order
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.export.stored_labels import LabelFiles
@@ -109,7 +110,7 @@ class StudentJobs:
       save_minutes: `config.checkpoint_minutes`.
 
     Raises:
-      InputError: where the teacher has other classes than the test set.
+      InputError: where the teacher has other classes than the test set, or another order of them.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class StudentJobs:
                 f"teacher {teacher.arch} has {teacher.num_classes} classes, the test data "
                 f"{len(test.class_names)}; expected as many"
             )
+        check_order(teacher.class_names, test.class_names, "the teacher", "the test images")
         self._stage, self._folder, self._workdir = stage, folder, workdir
         self.sets, self.test, self._teacher = sets, test, teacher
         self._data, self._at_once, self._save_minutes = data, at_once, save_minutes

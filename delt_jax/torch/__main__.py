@@ -3,8 +3,9 @@
     python -m delt_jax.torch --images=runs/x/distilled --labels=runs/x/labels --test=FOLDER
 
 With labels it learns what the teacher said of the stored views; without, the classes, from random
-crops. The test set is a folder with a folder for each class, in the order of the classes, or an
-.npz with x_test (uint8 [n, h, w, 3], grey [n, h, w]) and y_test.
+crops. The test set is a folder with a folder for each class, called as the set's classes or by
+their numbers, or an .npz with x_test (uint8 [n, h, w, 3], grey [n, h, w]), y_test and, if it likes,
+class_names.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from delt_jax.data.arrays import open_npz
-from delt_jax.torch.dataset import DistilledSet, find_images, show
+from delt_jax.torch.dataset import DistilledSet, find_images, match_classes, show
 
 
 def convnet(classes: int, size: int, depth: int = 3, width: int = 128) -> nn.Module:
@@ -120,17 +121,17 @@ class TestSet(Dataset):
 
     def __init__(self, path: str, data: DistilledSet):
         if path.lower().endswith(".npz"):
-            self._pixels = open_npz(pathlib.Path(path), "test", None)
-            self._labels = self._pixels.labels
+            self._pixels = source = open_npz(pathlib.Path(path), "test", None)
+            labels = source.labels.tolist()
+            found = {label: source.class_names[label] for label in sorted(set(labels))}
         else:
             self._files, _ = find_images(path)
             for file in self._files:  # rather now than after the last epoch
                 file.check()
-            self._pixels, self._labels = None, [file.label for file in self._files]
-        if max(self._labels) >= len(data.class_names):
-            raise ValueError(
-                f"{path}: {max(self._labels) + 1} classes; expected the distilled set's"
-            )
+            self._pixels, labels = None, [file.label for file in self._files]
+            found = {file.label: file.class_name for file in self._files}
+        classes = match_classes(found, data.class_names, path)
+        self._labels = [classes[label] for label in labels]
         self._size, self._mean, self._std = data.images.shape[-1], data.mean, data.std
 
     def __len__(self) -> int:

@@ -17,7 +17,9 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,7 +91,7 @@ class DistilledSet(torch.utils.data.Dataset):
         self.images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
         self.targets = torch.tensor([file.label for file in files])
         names = {file.label: file.class_name for file in files}
-        self.class_names = tuple(names[label] for label in sorted(names))
+        self.class_names = tuple(names.get(k, str(k)) for k in range(max(names) + 1))
         self.epochs, self.temperature = 0, 1.0
         self._labels, self._transform = None, transform
         if labels is not None:
@@ -233,13 +235,69 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[ImageFile], dict[s
         except (AttributeError, TypeError, LookupError, OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"{manifest}: not the manifest of a distilled set ({error})") from None
     else:
-        root = folder / "train" if (folder / "train").is_dir() else folder
+        # One without folders in it is a class of that name, as CIFAR-100 has it.
+        nested = any(path.is_dir() for path in (folder / "train").glob("*"))
+        root = folder / "train" if nested else folder
         names = (p.name for p in root.glob("*") if p.is_dir() and not is_stray(p.name))
         for number, name in enumerate(sorted(names)):
             files += [ImageFile(path, number, name, None) for path in _images_of_class(root / name)]
     if not files:
         raise ValueError(f"{folder}: no images; expected a distilled set or folders of classes")
     return files, header
+
+
+def match_classes(found: Mapping[int, str], expected: Sequence[str], where: str) -> dict[int, int]:
+    """The class of a set that each class of other images is, by its name.
+
+    Names count in any Unicode form, and without the number that exports put before them. Where one
+    side has numbers for names ("0", "01", "new001"), they say which class it is.
+
+    Args:
+      found: names of the other images' classes, by label.
+      expected: names of the set's classes, in label order.
+      where: the other images are, for errors.
+
+    Raises:
+      ValueError: naming the first class that the set does not have.
+    """
+    for key in (_composed, _without_number):
+        numbers: dict[str, list[int]] = {}
+        for number, name in enumerate(expected):
+            numbers.setdefault(key(name), []).append(number)
+        names = [key(name) for name in found.values()]
+        if all(len(numbers.get(name, ())) == 1 for name in names) and len({*names}) == len(names):
+            return {label: numbers[key(name)][0] for label, name in found.items()}
+    said = {label: number for label, name in found.items() if (number := _number(name)) is not None}
+    if [_number(name) for name in expected] == list(range(len(expected))):
+        said = {label: label for label in found}
+    elif len(said) < len(found) or min(said.values()) > 0:
+        known = {_without_number(name) for name in expected}
+        odd = next(
+            (n for n in found.values() if _without_number(n) not in known), found[min(found)]
+        )
+        raise ValueError(
+            f"{where}: class {odd!r}; expected the distilled set's, by name "
+            f"({', '.join(map(repr, expected[:3]))}, ...) or by number from 0"
+        )
+    if max(said.values()) >= len(expected):
+        classes = max(said.values()) + 1
+        raise ValueError(
+            f"{where}: {classes} classes; expected the distilled set's {len(expected)}"
+        )
+    return said
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _without_number(name: str) -> str:
+    return re.sub(r"^\d{3,}_", "", _composed(name)).casefold()
+
+
+def _number(name: str) -> int | None:
+    digits = re.fullmatch(r"(?:new|class)?([0-9]+)", name)
+    return int(digits[1]) if digits else None
 
 
 class _View(NamedTuple):

@@ -5,9 +5,12 @@ import pytest
 import tiny_run
 
 import delt_jax
+from delt_jax.api import students
 from delt_jax.errors import InputError
 from delt_jax.models.network import save_network
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import squeeze
+from delt_jax.stages.cropped_images import CroppedImages
 
 SHORT = {"iterations": 4, "round_iterations": 2, "format": "png", "rounding": "nearest"}
 
@@ -130,6 +133,52 @@ def test_students_learn_from_any_images(distilled, train, held_out, teacher):
     assert found._repr_markdown_() == str(found)
     with pytest.raises(InputError, match="top1: 4 results; expected one"):
         found.top1  # noqa: B018
+
+
+HARD = {"labels": "hard", "epochs": 1, "seeds": [7], "randaugment_ops": 0}
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """The labels of each set that students would learn; none is trained."""
+    sets = {}
+
+    def run(self, jobs):
+        sets.update({key: chosen(0).labels.tolist() for key, chosen in self.sets.items()})
+        return []
+
+    monkeypatch.setattr(students.StudentJobs, "run", run)
+    return sets
+
+
+def test_labels_of_a_set_are_those_of_the_test_images_by_name(train, held_out, teacher, learned):
+    images, labels = train.images[:3], np.array([0, 1, 2])
+    sets = {
+        "other order": delt_jax.Images(images, labels, ["blue", "red", "green"]),
+        "a part": delt_jax.Images(images[:2], labels[:2], ["blue", "red"]),
+        "no names": delt_jax.Images(images, labels),
+        "arrays": (images, labels),
+    }
+    assert held_out.class_names == ("red", "green", "blue")
+    delt_jax.evaluate(sets, held_out, teacher, **HARD)
+    assert list(learned.values()) == [[2, 0, 1], [2, 0], [0, 1, 2], [0, 1, 2]]
+    others = delt_jax.Images(images, labels, ["red", "green", "mauve"])
+    with pytest.raises(
+        InputError, match="set 'images': class 2 is 'mauve', which is none of the 3"
+    ):
+        delt_jax.evaluate(others, held_out, teacher, **HARD)
+
+
+def test_test_images_in_another_order_than_the_teacher_s_are_refused(train, held_out, teacher):
+    test = delt_jax.Images(held_out.images, held_out.labels, ["green", "red", "blue"])
+    with pytest.raises(
+        InputError, match="class 0 is 'red' for the teacher and 'green' for the tes"
+    ):
+        delt_jax.evaluate(train, test, teacher, **HARD)
+    with pytest.raises(
+        InputError, match="class 0 is 'red' for the teacher and 'green' for the tes"
+    ):
+        squeeze.measure_teacher(teacher, CroppedImages(test.source, test.image_size))
 
 
 def test_teachers_are_opened(teacher, train, held_out, tmp_path):

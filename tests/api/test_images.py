@@ -76,6 +76,10 @@ def test_data_are_opened_by_path_and_by_name(tmp_path):
             lambda: delt_jax.Images(np.zeros((2, 4, 4, 3), np.uint8), [0, 1], name="cifar10"),
             "data set 'cifar10': 2 classes; expected 10",
         ),
+        (
+            lambda: delt_jax.Images(np.zeros((2, 4, 4, 3), np.uint8), [1, 2]),
+            "labels: labels from 1 to 2, none of class 0",
+        ),
         (lambda: delt_jax.load_data("digit"), "'digit' is not in the table; nearest: digits"),
         (lambda: delt_jax.load_data("/nowhere/birds"), "no such file or folder"),
     ],

@@ -66,6 +66,11 @@ def test_npz(tmp_path):
         np.testing.assert_array_equal(source[2], archive["x_train"][2])
 
 
+def test_class_names_may_be_bytes(tmp_path):
+    path = write_npz(tmp_path / "d.npz", class_names=np.array([b"cat", "e\u0301lan".encode()]))
+    assert open_npz(path, "train", None).class_names == ("cat", "\u00e9lan")
+
+
 @pytest.mark.parametrize("shape", [(4, 8, 6), (4, 8, 6, 1)])
 def test_npz_grey_becomes_rgb(tmp_path, shape):
     grey = np.arange(4 * 8 * 6, dtype=np.uint8).reshape(shape)
@@ -113,7 +118,36 @@ def test_a_test_set_alone(tmp_path):
         ({"x_test": np.zeros((2, 8, 8, 3))}, "x_test has dtype float64; expected uint8"),
         ({"x_test": np.zeros((0, 8, 8, 3), np.uint8)}, r"x_test has shape \(0,"),
         ({"y_test": np.array([0, 2])}, r"y_test\[1\] is 2; expected a label from 0 to 1"),
-        ({"y_test": np.array([0, -1])}, r"y_test\[1\] is -1; expected a label from 0"),
+        ({"y_test": np.array([0, -1])}, r"is -1; expected a label from 0 \(-1 mostly stands for n"),
+        (
+            {"y_test": np.array([0, 255], np.uint8)},
+            r"is 255; .* \(255 mostly stands for no label, -1",
+        ),
+        (
+            {"y_test": np.array([1, 2]), "class_names": np.array(["a", "b"])},
+            r"y_test\[1\] is 2; expected a label from 0 to 1 \(do they begin with 1\?\)",
+        ),
+        (
+            {"y_train": np.array([1, 2, 1, 2])},
+            r"y_train: labels from 1 to 2, none of class 0; .* \(subtract 1",
+        ),
+        (
+            {"y_train": np.array([0, 1, 255, 1], np.uint8)},
+            r"y_train: label 255 above labels up to 1; expected .* \(255 mostly stands",
+        ),
+        (
+            {"class_names": np.array([b"\xe9", b"a"])},
+            r"class name b'\\xe9': expected text in UTF-8",
+        ),
+        ({"class_names": np.array(["\u00e9", "e\u0301"])}, "one name, 'é', in two Unicode forms"),
+        (
+            {
+                "x_test": np.arange(4 * 8 * 8 * 3, dtype=np.uint32)
+                .astype(np.uint8)
+                .reshape(4, 8, 8, 3)
+            },
+            "x_test is x_train; expected test images of their own",
+        ),
         ({"y_test": np.array([0.0, 1.0])}, "dtype float64; expected integers"),
         ({"y_test": np.array([0, 1, 1])}, "holds 2 images but y_test 3 labels"),
         ({"y_test": np.array([0, "a"], object)}, "cannot be read as an .npz"),

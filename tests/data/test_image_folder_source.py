@@ -240,3 +240,60 @@ def test_a_class_is_listed_again_only_when_its_folder_has_changed(tree, monkeypa
     os.utime(tree / "train" / "cat", (1, 1))
     assert len(open_image_folder(tree, "train")) == 5
     assert image_folder._listing.cache_info().misses == listed + 1
+
+
+def test_unlabelled_test_images_are_passed_over_for_those_with_classes(tree, caplog):
+    (tree / "test" / "images").mkdir(parents=True)
+    Image.new("RGB", (5, 4)).save(tree / "test" / "images" / "0.png")
+    assert len(open_image_folder(tree, "test")) == 4
+    assert f"{tree}/test: passed over, it has none of the training classes" in caplog.text
+    (tree / "test" / "images" / "0.png").rename(tree / "test" / "0.png")
+    (tree / "test" / "images").rmdir()
+    assert len(open_image_folder(tree, "test")) == 4
+    (tree / "test" / "cat").mkdir()  # a class of the training set: this one is meant
+    with pytest.raises(InputError, match=r"class 'dog' is only in \S+/train \("):
+        open_image_folder(tree, "test")
+
+
+def test_raw_tiny_imagenet_is_told_what_to_do(tree):
+    for folder in ("val/cat", "val/dog"):
+        for image in (tree / folder).iterdir():
+            image.unlink()
+        (tree / folder).rmdir()
+    for folder in ("val/images", "test/images"):
+        (tree / folder).mkdir(parents=True)
+    (tree / "val" / "val_annotations.txt").write_text("0.png\tcat\t0\t0\t62\t62\n")
+    with pytest.raises(InputError, match=r"\(sort those of \S+/val into them by val_annotations"):
+        open_image_folder(tree, "test")
+
+
+def test_test_images_that_are_the_training_images_are_refused(tree):
+    for test in (tree / "train", tree / "link"):
+        if not test.exists():
+            test.symlink_to(tree / "train")
+        with pytest.raises(
+            InputError, match=r"'cat': .* are the same folder; expected test images"
+        ):
+            open_two_folders(tree / "train", test, "test")
+    other = tree / "other"
+    other.mkdir()
+    (other / "cat").symlink_to(tree / "val" / "cat")
+    (other / "dog").symlink_to(tree / "train" / "dog")
+    with pytest.raises(
+        InputError, match=r"class 'dog': \S+/other/dog and \S+/train/dog are the sa"
+    ):
+        open_two_folders(tree / "train", other, "test")
+
+
+def test_names_count_in_any_unicode_form(tree):
+    (tree / "train" / "cat").rename(tree / "train" / "e\u0301l\u00e8ve")
+    (tree / "val" / "cat").rename(tree / "val" / "\u00e9le\u0300ve")
+    train, test = (open_image_folder(tree, split) for split in ("train", "test"))
+    assert train.class_names == test.class_names == ("dog", "\u00e9l\u00e8ve")
+    by_name = dict(zip(test.names, test.labels.tolist(), strict=True))
+    assert test.class_names[by_name["dog/0.png"]] == "dog"
+    assert test.class_names[by_name["\u00e9le\u0300ve/0.png"]] == "\u00e9l\u00e8ve"
+    assert test[test.names.index("dog/1.png")].max() == 1
+    (tree / "train" / "\u00e9l\u00e8ve").mkdir()
+    with pytest.raises(InputError, match="are one name, 'élève', in two Unicode forms"):
+        open_image_folder(tree, "train")

@@ -150,6 +150,26 @@ def test_a_test_split_without_labels_is_passed_over(tmp_path):
     assert open_source("own", str(tmp_path), "test").names == ("n_a/validation_00000.png",)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pa.table({"image": [b"?"]}),
+        pa.table({"image": [b"?"], "id": [0]}),
+        pa.table({"image": [b"?"], "id": ["0"]}),
+        pa.table({"image": [b"?"], "label": pa.nulls(1, pa.int64())}),
+        pa.table({"image": [b"?"], "label": pa.nulls(1, pa.string())}),
+    ],
+)
+def test_a_test_split_with_no_label_at_all_is_passed_over(tmp_path, rows, caplog):
+    write(table([0], [0]), tmp_path / "train.parquet")
+    write(rows, tmp_path / "test.parquet")
+    with pytest.raises(InputError, match=r"test\.parquet: "):
+        open_source("own", str(tmp_path), "test")
+    write(table([2], [1]), tmp_path / "validation.parquet")
+    assert open_source("own", str(tmp_path), "test").names == ("n_a/validation_00000.png",)
+    assert "passed over, validation is the test split" in caplog.text
+
+
 def test_columns_of_other_names_and_kinds(tmp_path):
     rows = table([0, 1], [0, 1], image="img", label="fine_label")
     rows = rows.append_column("coarse_label", pa.array([5, 6]))
@@ -167,7 +187,14 @@ def test_columns_of_other_names_and_kinds(tmp_path):
     ("rows", "message"),
     [
         (pa.table({"text": ["a"], "label": [0]}), "columns text: string, label: int64; expected o"),
-        (pa.table({"image": [b"a"], "label": ["a"]}), "columns image: binary, label: string; expe"),
+        (pa.table({"image": [b"a"], "caption": ["a"]}), "columns image: binary, caption: string"),
+        (pa.table({"image": [b"a"], "image_id": [0], "species": ["ant"]}),
+            "image_id: int64, species: string; expected one image .* called label, class or"),
+        (pa.table({"image": [b"a"], "label": [0.5]}), "label: double; expected one image"),
+        (table([0, 1], [1, 2]), r"label 2; expected 0 to 1, of 2 classes \(do they begin"),
+        (table([0, 1], [1, 255]), r"label 255; .* \(255 mostly stands for no label, -1"),
+        (table([0, 1], [1, 2], names=None), "labels from 1 to 2, none of class 0; expected label"),
+        (table([0], [0], names=("a\u0308", "\u00e4")), "are one name, 'ä', in two Unicode forms"),
         (pa.table({"image": [b"a"], "label": [2, None][1:]}).cast(
             pa.schema([("image", pa.binary()), ("label", pa.int64())])), "1 rows without a label"),
         (pa.table({"image": [b"a"], "label": [-1]}), "label -1; expected labels from 0"),
@@ -180,7 +207,6 @@ def test_wrong_rows_end_in_one_line(tmp_path, rows, message):
     with pytest.raises(InputError, match=message) as caught:
         open_source("own", str(tmp_path), "train")
     assert "\n" not in str(caught.value)
-    assert "train.parquet" in str(caught.value)
 
 
 def test_wrong_files_end_in_one_line(folder):
@@ -250,3 +276,82 @@ def test_a_table_beside_an_image_folder_is_not_the_source(tmp_path):
 def test_described_as_any_other_source(folder):
     spec = describe("own", str(folder))
     assert (spec.num_classes, spec.image_size, spec.class_names) == (2, 32, ("cat", "n/a"))
+
+
+def test_splits_are_matched_by_name(tmp_path):
+    write(table(range(3), [0, 1, 2], names=("ant", "bee", "cow")), tmp_path / "train.parquet")
+    write(table(range(4), [0, 1, 2, 2], names=("cow", "bee", "ant")), tmp_path / "test.parquet")
+    test = open_source("own", str(tmp_path), "test")
+    assert test.class_names == ("ant", "bee", "cow")
+    assert test.labels.tolist() == [2, 1, 0, 0]
+    assert test.names[0] == "cow/test_00000.png"
+    np.testing.assert_array_equal(test[3], pixels(3))
+
+
+def test_a_test_class_that_is_not_trained_is_named(tmp_path):
+    write(table(range(2), [0, 1], names=("ant", "bee")), tmp_path / "train.parquet")
+    write(table(range(2), [0, 1], names=("ant", "dog")), tmp_path / "test.parquet")
+    with pytest.raises(
+        InputError, match=r"test\.parquet: label: class 1 is 'dog', which is none of"
+    ):
+        open_source("own", str(tmp_path), "test")
+
+
+def test_one_name_in_two_unicode_forms_is_one_class(tmp_path):
+    write(table(range(2), [0, 1], names=("eel", "caf\u00e9")), tmp_path / "train.parquet")
+    write(table(range(2), [0, 1], names=("cafe\u0301", "eel")), tmp_path / "test.parquet")
+    test = open_source("own", str(tmp_path), "test")
+    assert (test.class_names, test.labels.tolist()) == (("eel", "caf\u00e9"), [1, 0])
+
+
+def test_names_that_one_split_has_are_those_of_both(tmp_path):
+    for named, other in (("train", "test"), ("test", "train")):
+        folder = tmp_path / named
+        write(table(range(2), [0, 1], names=("dog", "cat")), folder / f"{named}.parquet")
+        write(table(range(2), [1, 0], names=None), folder / f"{other}.parquet")
+        test = open_source("own", str(folder), "test")
+        assert test.class_names == ("dog", "cat")
+        assert test.labels.tolist() == ([1, 0] if other == "test" else [0, 1])
+
+
+def test_names_that_two_classes_share_are_not_matched(tmp_path):
+    names = ("crane", "dog", "crane")
+    write(table(range(3), [0, 1, 2], names=names), tmp_path / "train.parquet")
+    write(table(range(3), [0, 1, 2], names=names), tmp_path / "test.parquet")
+    assert open_source("own", str(tmp_path), "test").labels.tolist() == [0, 1, 2]
+    names = ("dog", "crane", "crane")
+    write(table(range(3), [0, 1, 2], names=names), tmp_path / "test.parquet")
+    with pytest.raises(InputError, match="two classes are called 'crane' and the order"):
+        open_source("own", str(tmp_path), "test")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("name", ["label", "Class"])
+def test_texts_are_classes_beside_a_row_number(tmp_path, kind, name):
+    for split, labels in (("train", ["bee", "ant", "cow"]), ("test", ["cow", "ant"])):
+        columns = {
+            "image": pa.array([png(k) for k in range(len(labels))]),
+            "image_id": pa.array(range(len(labels))),
+            name: pa.array(labels).cast(kind),
+        }
+        write(pa.table(columns), tmp_path / f"{split}.parquet")
+    train, test = (open_source("own", str(tmp_path), split) for split in ("train", "test"))
+    assert train.class_names == test.class_names == ("ant", "bee", "cow")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([1, 0, 2], [2, 0])
+    np.testing.assert_array_equal(train[1], pixels(1))
+
+
+def test_a_number_is_the_class_where_it_is_called_so_or_alone(tmp_path):
+    rows = {"image": [png(0), png(1)], "index": [7, 8], "target": [1, 0]}
+    write(pa.table(rows), tmp_path / "a" / "train.parquet")
+    assert open_source("own", str(tmp_path / "a"), "train").labels.tolist() == [1, 0]
+    rows = {"image": [png(0), png(1)], "number": [1, 0], "__index_level_0__": [5, 6]}
+    write(pa.table(rows), tmp_path / "b" / "train.parquet")
+    assert open_source("own", str(tmp_path / "b"), "train").labels.tolist() == [1, 0]
+
+
+def test_test_files_that_are_training_files_are_refused(tmp_path):
+    write(table(range(2), [0, 1]), tmp_path / "train.parquet")
+    (tmp_path / "test.parquet").symlink_to(tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=r"test\.parquet and \S*train\.parquet are the same file"):
+        open_source("own", str(tmp_path), "test")

@@ -111,6 +111,14 @@ def test_wrong_ranking(source, tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_spreadsheet_s_byte_order_mark_is_no_part_of_a_column(source, tmp_path):
+    workdir = WorkDir(tmp_path)
+    scores = np.arange(len(source), dtype=np.float64)
+    write_ranking(workdir, source, scores)
+    workdir.ranking_csv.write_bytes(b"\xef\xbb\xbf" + workdir.ranking_csv.read_bytes())
+    np.testing.assert_array_equal(read_ranking(workdir.ranking_csv, source)[0], scores)
+
+
 def test_missing_ranking(source, tmp_path):
     with pytest.raises(InputError, match="No such file or directory; expected columns score,img_p"):
         read_ranking(tmp_path / "ranking.csv", source)

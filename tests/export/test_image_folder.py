@@ -67,6 +67,14 @@ def test_class_naming_needs_all_names_to_leave_the_number_out(tmp_path):
         (["n01440764", "n02102040"], ("n01440764", "n02102040")),
         (["dog", "cat"], ("000_dog", "001_cat")),  # sorted, they would swap labels
         (["2", "10"], ("000_2", "001_10")),
+        (["1", "10", "2"], ("000_1", "001_10", "002_2")),  # sorted by code points, not by number
+        (["1", "2", "10"], ("000_1", "001_2", "002_10")),  # the other way round
+        (["Zebra", "apple"], ("000_Zebra", "001_apple")),
+        (["class01", "class02", "class10"], ("class01", "class02", "class10")),
+        (["01", "1"], ("000_01", "001_1")),  # one number to timm
+        (["apple", "train", "wolf"], ("000_apple", "001_TRAIN", "002_wolf")),  # a split to datasets
+        (["a²", "b"], ("a_", "b")),  # a number that timm cannot read
+        (["cafe\u0301", "cafz"], ("000_caf\u00e9", "001_cafz")),
         (["a", "b/c"], ("a", "b_c")),
         (["a/b", "a_b"], ("000_a_b", "001_a_b")),  # alike once cleaned
         (["CAT", "cat"], ("000_CAT", "001_cat")),  # alike on some file systems

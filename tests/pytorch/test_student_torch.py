@@ -1,5 +1,8 @@
 """The example student of the PyTorch side."""
 
+import types
+import typing
+
 import numpy as np
 import pytest
 from labelled_run import make_run
@@ -45,7 +48,7 @@ def test_shows_test_images_as_the_students_of_a_run_see_them(run, tmp_path):
     from delt_jax.data.pipeline import centre_crop
 
     pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3)).astype(np.uint8)
-    for name in "abc":
+    for name in ("red", "green", "blue"):
         (tmp_path / name).mkdir()
         Image.fromarray(pixels).save(tmp_path / name / "0.png")
     data = DistilledSet(run[0].distilled, mean=(0, 0, 0), std=(1, 1, 1))
@@ -121,3 +124,66 @@ def test_small_and_large_resnets(torchvision):
         model = student.resnet18(5, size)
         assert model.conv1.kernel_size == (side, side)
         assert model.eval()(torch.zeros(1, 3, size, size)).shape == (1, 5)
+
+
+def classes_of(tmp_path, names, set_names):
+    """The label of the test image in each class folder, for a set of such classes."""
+    from PIL import Image
+
+    for name in names:
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+    data = types.SimpleNamespace(
+        class_names=set_names, images=torch.zeros(1, 3, 8, 8), mean=torch.zeros(()), std=1.0
+    )
+    test = student.TestSet(str(tmp_path), typing.cast(typing.Any, data))
+    labels = dict(zip((file.path.parent.name for file in test._files), test._labels, strict=True))
+    return [labels[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "set_names", "labels"),
+    [
+        (["dog", "cat"], ["dog", "cat"], [0, 1]),
+        (["cat", "dog"], ["dog", "eel", "cat"], [2, 0]),
+        (["cafe\u0301", "b"], ["b", "caf\u00e9"], [1, 0]),
+        (["dog", "train"], ["000_train", "001_dog"], [1, 0]),  # an export without its manifest
+        (["000_dog", "001_cat"], ["cat", "dog"], [1, 0]),
+        (["0", "1", "10", "2"], [f"class {k}" for k in range(11)], [0, 1, 10, 2]),
+        (["new001", "new000"], ["dog", "cat"], [1, 0]),
+        (["dog", "cat"], ["new000", "new001"], [1, 0]),  # the published code's: folders are sorted
+        (["dog", "cat"], ["0", "1"], [1, 0]),
+    ],
+)
+def test_test_folders_are_the_classes_of_their_names(tmp_path, names, set_names, labels):
+    assert classes_of(tmp_path, names, set_names) == labels
+
+
+@pytest.mark.parametrize(
+    ("names", "set_names", "message"),
+    [
+        (["dog", "owl"], ["dog", "cat"], "class 'owl'; expected the distilled set's, by name"),
+        (["1", "2"], ["dog", "cat"], "class '1'; expected .* or by number from 0"),
+        (["0", "1", "2"], ["dog", "cat"], "3 classes; expected the distilled set's 2"),
+        (["dog", "cat", "eel"], ["0", "1"], "3 classes; expected the distilled set's 2"),
+        (["a", "b"], ["b", "a", "a"], "class 'a'; expected"),
+    ],
+)
+def test_test_folders_of_other_classes_are_refused(tmp_path, names, set_names, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        classes_of(tmp_path, names, set_names)
+    assert "\n" not in str(caught.value)
+
+
+def test_class_names_of_an_archive_are_matched(run, tmp_path):
+    data = DistilledSet(run[0].distilled)
+    arrays = {"x_test": coloured(np.zeros(3, int), 5), "y_test": np.array([[0], [1], [2]])}
+    for names, labels in (
+        (np.array([b"blue", b"red", b"green"]), [2, 0, 1]),
+        (np.array(["0", "1", "2"]), [0, 1, 2]),
+    ):
+        np.savez(tmp_path / "test.npz", **arrays, class_names=names)
+        assert student.TestSet(str(tmp_path / "test.npz"), data)._labels == labels
+    np.savez(tmp_path / "test.npz", **arrays | {"y_test": [0, -1, 2]})
+    with pytest.raises(ValueError, match=r"test\.npz: label -1; expected labels from 0"):
+        student.TestSet(str(tmp_path / "test.npz"), data)

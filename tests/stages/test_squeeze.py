@@ -255,6 +255,20 @@ def test_refuses_before_it_computes(tmp_path, change, message):
     assert not (tmp_path / "run" / "teacher").exists()
 
 
+def test_splits_in_another_order_are_refused_before_training(tmp_path, monkeypatch):
+    opened = squeeze.open_split
+
+    def open_split(config, spec, split, *size):
+        source = opened(config, spec, split, *size)
+        source.class_names = CLASSES if split == "train" else CLASSES[::-1]
+        return source
+
+    monkeypatch.setattr(squeeze, "open_split", open_split)
+    monkeypatch.setattr(squeeze, "train_teacher", None)
+    with pytest.raises(InputError, match="class 0 is 'blue' for the test images and 'red' for the"):
+        squeeze.run(make_config(tmp_path), WorkDir(tmp_path / "run"))
+
+
 def test_divergence_is_named(tmp_path):
     config = make_config(tmp_path)
     config.teacher.squeeze.learning_rate = 1e30
