@@ -140,7 +140,7 @@ def check(weights: str, arch: str) -> None:
     elif not _exists(weights):
         raise InputError(
             f"weights {weights!r}: no such file{did_you_mean(weights, _FILES)}; expected a "
-            "file, a folder with a card.json, an https:// address, or "
+            "file, a folder, an https:// address, or "
             f"{' or '.join(map(repr, _FILES))}"
         )
 

@@ -73,7 +73,7 @@ def refuse(path, message):
 def test_refuses_a_pickle_that_would_run_code(tmp_path):
     path, target = tmp_path / "weights.pth", tmp_path / "ran"
     torch.save({**STATE, "extra": RunsCode(target)}, path)
-    refuse(path, r"refused, it holds pathlib\.\w*\.?Path\w*\.touch|could run code")
+    refuse(path, r"refused, it holds getattr, which could run code; save its state_dict alone")
     assert not target.exists()
 
 
@@ -122,7 +122,7 @@ def test_a_mapping_within_itself_ends(tmp_path):
 @pytest.mark.parametrize("name", ["numpy.load", "numpy.core.multiarray.fromfile", "os.system"])
 def test_no_other_names_of_numpy_are_allowed(name, tmp_path):
     module, _, function = name.rpartition(".")
-    called = f"(c{module}\n{function}\nX\x01\0\0\0xtR.".encode()[1:]
+    called = f"c{module}\n{function}\n(X\x01\0\0\0xtR.".encode()
     path = tmp_path / "weights.pth"
     torch.save(STATE, path)
     with zipfile.ZipFile(path) as old:
