@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import json
 import logging
 import pathlib
 import re
@@ -19,6 +18,7 @@ from jaxtyping import Int64, UInt8
 
 from delt_jax.data.arrow_files import ArrowFile, find_saved, is_saved
 from delt_jax.data.class_order import in_order_of, text_of
+from delt_jax.data.columns import LABEL_COLUMNS, Columns, UnlabelledError, find_columns
 from delt_jax.data.decoding import decode
 from delt_jax.data.image_names import is_stray
 from delt_jax.data.image_source import (
@@ -33,12 +33,6 @@ from delt_jax.runtime import faults
 # What the two splits may be called, the first that is there and has labels wins.
 SPLITS = {"train": ("train",), "test": ("test", "validation", "val", "valid")}
 
-# What a column of classes is called, by numbers or by names; the first of several wins.
-_LABEL_COLUMNS = (
-    *("label", "labels", "fine_label", "class", "classes", "target", "targets", "category", "y"),
-    *("label_id", "class_id", "category_id", "class_label", "class_name", "label_name"),
-)
-_INDEX = re.compile(r"__index_level_\d+__")  # pandas' row numbers
 _HELD_BYTES = 256 << 20  # of encoded images in the row groups that are kept
 
 
@@ -62,7 +56,7 @@ class ParquetSource:
     def __init__(
         self,
         files: tuple[pathlib.Path, ...],
-        columns: "_Columns",
+        columns: "Columns",
         labels: Int64[np.ndarray, " n"],
         class_names: tuple[str, ...],
         split: str,
@@ -123,21 +117,6 @@ class ParquetSource:
         self._lock = threading.Lock()
         self._readers: dict[int, pq.ParquetFile | ArrowFile] = {}
         self._held: collections.OrderedDict[int, pa.ChunkedArray] = collections.OrderedDict()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Columns:
-    """Where images and labels are, and what the classes are called if the file says so."""
-
-    image: str
-    label: str
-    is_struct: bool
-    is_text: bool
-    class_names: tuple[str, ...] | None
-
-    @property
-    def image_leaf(self) -> str:
-        return f"{self.image}.bytes" if self.is_struct else self.image
 
 
 def find_files(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, ...]]:
@@ -216,10 +195,6 @@ def open_parquet(
     return ParquetSource(opened.files, opened.columns, labels, class_names, chosen)
 
 
-class _UnlabelledError(InputError):
-    """Images that have no class; another split may have some that do."""
-
-
 def _first_labelled(
     files: Mapping[str, tuple[pathlib.Path, ...]], choices: Sequence[str], train: "_Rows | None"
 ) -> tuple[str, "_Rows"]:
@@ -229,13 +204,13 @@ def _first_labelled(
         try:
             rows = _Rows.read(files[choice])
             label = rows.columns.label
-            is_known = rows.columns.class_names or label.lower() in _LABEL_COLUMNS
+            is_known = rows.columns.class_names or label.lower() in LABEL_COLUMNS
             if train and label != train.columns.label and not is_known:
-                raise _UnlabelledError(
+                raise UnlabelledError(
                     f"{files[choice][0]}: {label!r} is its only column beside the image; expected "
                     f"{train.columns.label!r} as in {train.files[0]}"
                 )
-        except _UnlabelledError as error:
+        except UnlabelledError as error:
             problem = problem or error
         else:
             if problem is not None:
@@ -266,7 +241,7 @@ class _Rows:
     """The labels of a split, and what its own files call the classes; None where they do not."""
 
     files: tuple[pathlib.Path, ...]
-    columns: _Columns
+    columns: Columns
     labels: Int64[np.ndarray, " n"]
     class_names: tuple[str, ...] | None
 
@@ -275,7 +250,7 @@ class _Rows:
         columns, parts = None, []
         for file in files:
             reader = _open(file)
-            found = _find_columns(reader.schema_arrow, file)
+            found = find_columns(reader.schema_arrow, file)
             columns = columns or found
             if found != columns:
                 raise InputError(
@@ -287,7 +262,7 @@ class _Rows:
                 raise _damaged(file, error) from error
             if column.null_count:
                 is_whole = column.null_count == len(column)
-                raise (_UnlabelledError if is_whole else InputError)(
+                raise (UnlabelledError if is_whole else InputError)(
                     f"{file}: {column.null_count} rows without a {columns.label}"
                 )
             parts.append(_texts(column) if columns.is_text else column.to_numpy().astype(np.int64))
@@ -298,7 +273,7 @@ class _Rows:
             names, labels = tuple(map(str, texts)), labels.astype(np.int64)
         if not labels.size or labels.min() < 0:
             found = f"label {labels.min()}" if labels.size else "no rows"
-            raise _UnlabelledError(
+            raise UnlabelledError(
                 f"{files[0]}: {found}; expected labels from 0"
                 + (" (-1 mostly stands for no label)" if found == "label -1" else "")
             )
@@ -338,66 +313,3 @@ def _damaged(file: pathlib.Path, error: Exception) -> InputError:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def _find_columns(schema: pa.Schema, file: pathlib.Path) -> _Columns:
-    features = _features(schema)
-    known = {field.name: field.name.lower() in _LABEL_COLUMNS for field in schema}
-    images = [
-        field
-        for field in schema
-        if _is_image(field.type) and (pa.types.is_struct(field.type) or not known[field.name])
-    ]
-    rest = [field for field in schema if field not in images and not _INDEX.match(field.name)]
-    numbers = [field.name for field in rest if pa.types.is_integer(field.type)]
-    declared = [name for name in numbers if features.get(name, {}).get("_type") == "ClassLabel"]
-    labels = declared or [
-        field.name
-        for field in rest
-        if known[field.name] and (field.name in numbers or _is_text(field.type))
-    ]
-    if not labels and len(rest) == 1:  # nothing beside it that could be meant
-        labels = numbers
-    if len(labels) > 1:
-        order = {name: place for place, name in enumerate(_LABEL_COLUMNS)}
-        labels = sorted(
-            (name for name in labels if known[name]), key=lambda name: order[name.lower()]
-        )[:1]
-    if len(images) != 1 or len(labels) != 1:
-        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        raise (_UnlabelledError if len(images) == 1 and not labels else InputError)(
-            f"{file}: columns {found}; expected one image (a struct with bytes) and one label, "
-            "integers or texts in a column called label, class or the like"
-        )
-    names = features.get(labels[0], {}).get("names")
-    return _Columns(
-        image=images[0].name,
-        label=labels[0],
-        is_struct=pa.types.is_struct(images[0].type),
-        is_text=labels[0] not in numbers,
-        class_names=tuple(map(str, names)) if names else None,
-    )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    texts = (pa.types.is_string, pa.types.is_large_string)
-    return any(is_kind(kind) for is_kind in (*texts, pa.types.is_binary, pa.types.is_large_binary))
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _is_image(kind.field(index).type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _features(schema: pa.Schema) -> dict[str, Any]:
-    """What the library `datasets` says of the columns; nothing where another one wrote the file."""
-    try:
-        about = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, TypeError, ValueError):
-        return {}
-    known = about.items() if isinstance(about, dict) else ()
-    return {name: feature for name, feature in known if isinstance(feature, dict)}

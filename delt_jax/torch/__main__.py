@@ -12,6 +12,7 @@ import argparse
 import math
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from delt_jax.data.arrays import open_npz
-from delt_jax.torch.dataset import DistilledSet, find_images, match_classes, show
+from delt_jax.torch.classes import match_classes
+from delt_jax.torch.dataset import DistilledSet, find_images, show
 
 
 def convnet(classes: int, size: int, depth: int = 3, width: int = 128) -> nn.Module:
@@ -120,17 +122,20 @@ class TestSet(Dataset):
     """A test set as the students see it: resized, its centre cut out, normalised."""
 
     def __init__(self, path: str, data: DistilledSet):
+        expected: Sequence[str] = data.class_names
         if path.lower().endswith(".npz"):
             self._pixels = source = open_npz(pathlib.Path(path), "test", None)
             labels = source.labels.tolist()
             found = {label: source.class_names[label] for label in sorted(set(labels))}
+            if all(name.isdecimal() for name in source.class_names):  # labels without names
+                expected = [str(number) for number in range(len(data.class_names))]
         else:
             self._files, _ = find_images(path)
             for file in self._files:  # rather now than after the last epoch
                 file.check()
             self._pixels, labels = None, [file.label for file in self._files]
             found = {file.label: file.class_name for file in self._files}
-        classes = match_classes(found, data.class_names, path)
+        classes = match_classes(found, expected, path)
         self._labels = [classes[label] for label in labels]
         self._size, self._mean, self._std = data.images.shape[-1], data.mean, data.std
 

@@ -185,5 +185,5 @@ def test_class_names_of_an_archive_are_matched(run, tmp_path):
         np.savez(tmp_path / "test.npz", **arrays, class_names=names)
         assert student.TestSet(str(tmp_path / "test.npz"), data)._labels == labels
     np.savez(tmp_path / "test.npz", **arrays | {"y_test": [0, -1, 2]})
-    with pytest.raises(ValueError, match=r"test\.npz: label -1; expected labels from 0"):
+    with pytest.raises(ValueError, match=r"test\.npz: y_test\[1\] is -1; expected a label from 0"):
         student.TestSet(str(tmp_path / "test.npz"), data)
