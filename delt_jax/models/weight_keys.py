@@ -91,7 +91,7 @@ def coverage(
 
 def _check_single(prefixes: Sequence[str]) -> None:
     if len(prefixes) > 1:
-        names = ", ".join(repr(prefix.rstrip(".")) for prefix in prefixes)
+        names = ", ".join(repr(prefix.rstrip(".")) for prefix in sorted(prefixes))
         raise InputError(
             f"its keys are there under several prefixes, {names}; name one as weights_key"
         )
