@@ -10,6 +10,7 @@ from typing import Any
 from delt_jax import __version__
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError, did_you_mean
+from delt_jax.overrides import named
 from delt_jax.runtime import faults, hosts, lock
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
@@ -134,6 +135,7 @@ def _announcement(
     return "\n".join(
         [
             f"delt_jax {__version__}: {spec.name}, {spec.num_classes} classes, IPC {config.ipc}",
+            f"  method      {named(config.method, config.method_changes)}",
             f"  devices     {describe_devices()}",
             f"  workdir     {workdir.path}",
             f"  stages      {', '.join(name for name in NAMES if name in stages)}",

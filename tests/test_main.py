@@ -52,9 +52,11 @@ def test_a_mistake_ends_in_one_line_before_any_work(arguments, message, tmp_path
 def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(tmp_path):
     folder = tmp_path / "run"
     # Without the synthesis, which would be timed.
-    done = main("--config=configs/digits.py", f"--workdir={folder}", "--stages=select", "--dry-run")
+    words = ("--config=configs/digits.py", "--config.select.mode=top", f"--workdir={folder}")
+    done = main(*words, "--stages=select", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "1,500 images ranked" in done.stdout
+    assert "  method      delt (select.mode=top)\n" in done.stdout
     assert not folder.exists()
 
 

@@ -223,11 +223,13 @@ def resolve_config(arguments: Sequence[str]) -> ConfigDict:
     """Returns the config that `delt_jax.main` makes of `--config=...` and `--config.a.b=...`.
 
     Raises:
-      InputError: for a file, an argument, an option or a method that there is not.
+      InputError: for a file, an argument, an option or a method that there is not, and for what is
+        no flag.
     """
     import_from_here()
     flag = ConfigFlag(flags.FlagValues())
-    flag.parse(["", *arguments])
+    if left := flag.parse(["", *arguments])[1:]:
+        raise InputError(f"arguments: got {left[0]!r}, expected --config=... and --config.a.b=...")
     return flag.resolve()
 
 

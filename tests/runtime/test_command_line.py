@@ -69,6 +69,10 @@ def at_the_root(monkeypatch):
             [DIGITS, "--config.method_changes=('select.mode=top',)"],
             "method_changes: filled in here; expected the options themselves",
         ),
+        (
+            [DIGITS, "--", "--config.method=rded"],
+            "arguments: got '--config.method=rded', expected --config=... and --config.a.b=...",
+        ),
         ([], "--config: got none, expected --config=FILE, such as configs/digits.py"),
         (["--config"], "--config: got none, expected --config=FILE, such as configs/digits.py"),
         (["--config=configs/cifar10.py:icp=10"], "config argument: got 'icp', expected ipc"),
