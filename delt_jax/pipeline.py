@@ -1,7 +1,6 @@
 """Which stages run, in what order, and what is done already."""
 
 import importlib
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from delt_jax import __version__
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError, did_you_mean
-from delt_jax.runtime import faults, hosts, lock
+from delt_jax.runtime import faults, hosts, lock, strict_json
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stage import Stage, flatten, record_path
@@ -191,7 +190,7 @@ def _run(
 ) -> dict[str, Any]:
     crew = hosts.current()
     _check_shared(workdir, crew)
-    values = json.loads(json.dumps(config.to_dict()))  # as they will be read back: tuples are lists
+    values = strict_json.plain(config.to_dict())  # as they will be read back: tuples are lists
     wanted = [stage for stage in STAGES if stage.name in stages]
     if crew.is_first:
         for stage in STAGES:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -375,8 +374,3 @@ def _unstacked(tree: Any, count: int) -> list[Any]:
     if count == 1:
         return [tree]
     return [jax.tree.map(lambda leaf, place=place: leaf[place], tree) for place in range(count)]
-
-
-def as_json(numbers: Any) -> Any:
-    """Numbers as JSON holds them: NaN becomes null."""
-    return json.loads(json.dumps(np.asarray(numbers).tolist()).replace("NaN", "null"))

@@ -13,7 +13,7 @@ from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models.network import Network
-from delt_jax.runtime import hosts, interruption, save_points
+from delt_jax.runtime import hosts, interruption, save_points, strict_json
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -22,7 +22,7 @@ from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import open_test
 from delt_jax.stages.protocol import Protocol
 from delt_jax.stages.seeds_at_once import seeds_at_once
-from delt_jax.stages.student import LabelledImages, StudentTrainer, Trained, as_json
+from delt_jax.stages.student import LabelledImages, StudentTrainer, Trained
 from delt_jax.stages.student_groups import StudentGroups, group_name
 from delt_jax.stages.training_sets import TrainingSet, open_sets
 
@@ -354,7 +354,7 @@ def _as_record(trained: Trained, job: Job, images: int) -> dict[str, Any]:
         "images": images,
         "seconds": round(float(curve.seconds[-1]), 3),
         "protocol": dataclasses.asdict(job.protocol),
-        "per_class": as_json(trained.per_class),
+        "per_class": strict_json.plain(trained.per_class),
         "curve": tested,
-        "loss": as_json(curve.loss),
+        "loss": strict_json.plain(curve.loss),
     }
