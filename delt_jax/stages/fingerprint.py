@@ -14,5 +14,5 @@ def fingerprint(settings: Mapping[str, Any], *arrays: Any) -> str:
     digest = hashlib.sha256(strict_json.dumps(settings, sort_keys=True).encode())
     for array in map(np.asarray, arrays):
         digest.update(f"{array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

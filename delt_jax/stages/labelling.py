@@ -111,7 +111,7 @@ def describe_labels(
         "dtype": files.coding.dtype,
         "mean": list(map(float, teacher.mean)),
         "std": list(map(float, teacher.std)),
-        "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        "images_sha256": hashlib.sha256(images.reshape(-1).data).hexdigest(),
         "bytes": files.bytes(),
         "fingerprint": files.fingerprint,
     }
