@@ -25,11 +25,10 @@ from delt_jax.models.network import Network
 from delt_jax.runtime import interruption, save_points
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.streams import stream
+from delt_jax.stages import device_pool
 from delt_jax.stages.cropped_images import Accuracy, CroppedImages, Scope, measure_accuracy
 from delt_jax.stages.protocol import Protocol
 from delt_jax.stages.students_under_way import Curve, UnderWay
-
-POOL_BYTES = 2 << 30  # a set that is no larger lies on the device; else batch follows batch there
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -214,7 +213,7 @@ class StudentTrainer:
         data, offsets = _joined(sets, with_labels=protocol.labels == "hard")
         runs = _Seeds(seeds, offsets, len(sets[0].images), stored)
         pool = None
-        if data.images.nbytes <= POOL_BYTES:
+        if device_pool.lies_on_device(data.images.nbytes):
             pool = self._on_device(data)
         per_class = np.full((count, len(test.class_names)), np.nan)
         with (
