@@ -67,12 +67,15 @@ class Hosts:
 
     def wait(self, name: str) -> None:
         """Returns when every host has come here."""
+        self.gather(name, None)
+
+    def gather(self, name: str, value: Any) -> list[Any]:
+        """Returns what every host gives, of JSON, in the order of the hosts; waits for all."""
         if self.count == 1:
-            return
+            return [value]
         key = self._key("wait", name)
-        self._set(f"{key}/{self.index}", "here")
-        for other in range(self.count):
-            self._await(f"{key}/{other}")
+        self._set(f"{key}/{self.index}", strict_json.dumps(value))
+        return [json.loads(self._await(f"{key}/{other}")) for other in range(self.count)]
 
     @property
     def is_broken(self) -> bool:

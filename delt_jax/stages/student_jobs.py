@@ -201,10 +201,11 @@ class StudentJobs:
         for job in own:
             alike.setdefault((job.student, job.protocol, job.set, job.scope), []).append(job)
         in_groups = set(itertools.chain(*begun.values()))
-        trainer = None
+        trainer, identities = None, {}
         with Progress(epochs, self._stage, "epochs") as bar:
             for (student, protocol, *_), some in alike.items():
-                described = (self._describe(job, stored) for job in some)
+                described = [self._describe(job, stored) for job in some]
+                identities |= {one.job.name: one.identity for one in described}
                 students = [
                     one for one in described if not one.is_done or one.job.name in in_groups
                 ]
@@ -219,10 +220,20 @@ class StudentJobs:
                     with interruption.held_back():  # until what is trained is written
                         self._train(trainer, group, bar)
                     crew.check()
-        crew.wait(f"{self._stage} students")
+        for theirs in crew.gather(f"{self._stage} students", identities):
+            identities |= theirs
         if crew.is_first:  # a kill may have come between a student's file and the end of these
             self._groups.discard({job.name for job in jobs})
-        return [self._workdir.read_json(job.path(self._folder)) for job in jobs]
+        return [self._record(job, identities[job.name]) for job in jobs]
+
+    def _record(self, job: Job, identity: str) -> dict[str, Any]:
+        """A job's record; another host may have written it a moment ago, over an older one."""
+        path = job.path(self._folder)
+        return hosts.seen(
+            lambda: self._workdir.read_json(path) if path.exists() else {},
+            lambda record: record.get("fingerprint") == identity,
+            f"{path}, of this run",
+        )
 
     def _describe(self, job: Job, stored: LabelFiles | None) -> _Student:
         """A job's student; it is done where its file is there, made from the same inputs."""

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import statistics
+import types
 
 import jax
 import numpy as np
@@ -421,3 +422,16 @@ def test_a_student_is_the_same_however_it_is_arranged(prepared, monkeypatch, tmp
         other.variables["batch_stats"],
         usual.variables["batch_stats"],
     )
+
+
+def test_diversity_that_another_host_measured_is_waited_for(tmp_path, monkeypatch):
+    workdir = WorkDir(tmp_path)
+    path = workdir.evaluation / "diversity.json"
+    workdir.write_json(path, {"random": {"fingerprint": "old", "mean": 0.1}})
+    measured = {"random": {"fingerprint": "new", "mean": 0.2}}
+    second = types.SimpleNamespace(agree=lambda name, value: {"random": "new"})
+    monkeypatch.setattr(evaluate.hosts, "current", lambda: second)
+    monkeypatch.setattr(
+        evaluate.hosts.time, "sleep", lambda _: path.write_text(json.dumps(measured))
+    )
+    assert evaluate._read_diversity(workdir) == measured
