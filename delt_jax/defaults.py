@@ -14,6 +14,9 @@ def get_base() -> ml_collections.ConfigDict:
     c.method = "delt"  # a name of configs/presets.py; --config.method=NAME applies its overrides, before any other
     c.seed = 0  # of every random stream but the students' (evaluate.seeds)
     c.ipc = 50  # images per class
+    c.deterministic = (
+        False  # True: on a GPU the same numbers from every run, slower; see docs/reliability.md
+    )
     c.checkpoint_minutes = 3.0  # between two saves of what any stage has under way: at most this much is lost by a kill
 
     c.data = data = ml_collections.ConfigDict()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from delt_jax import __version__
+from delt_jax.core import compiling
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError, did_you_mean
 from delt_jax.runtime import faults, hosts, lock, strict_json
@@ -192,6 +193,7 @@ def _run(
     _check_shared(workdir, crew)
     values = strict_json.plain(config.to_dict())  # as they will be read back: tuples are lists
     wanted = [stage for stage in STAGES if stage.name in stages]
+    compiling.set_deterministic(bool(values.get("deterministic")))
     if crew.is_first:
         for stage in STAGES:
             if stage in wanted:

@@ -3,6 +3,8 @@
 The schema (version 1); accuracies in percent, null where something was not measured:
 
     schema, schema_version, method, seed
+    deterministic  whether programs were compiled to give the same numbers in every run; see
+                docs/reliability.md
     data        {name, source, classes, image_size}
     ipc         images per class
     teacher     {arch, top1}
@@ -61,6 +63,7 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "method": config_value(config, "method", record.manifest.get("method")),
         "seed": config_value(config, "seed"),
+        "deterministic": bool(config_value(config, "deterministic", False)),
         "data": {
             "name": config_value(config, "data.name"),
             "source": config_value(config, "data.source"),

@@ -83,6 +83,7 @@ OPTIONS: dict[str, Kind] = {
     "method": Text("the name of a method", required=True),  # of configs/, which has checked it
     "seed": _SEED,
     "ipc": _count(1, 1_000_000),
+    "deterministic": Flag(),
     "checkpoint_minutes": _rate(),
     "data.name": Text("the name of a data set", required=True, check=_check_path),
     "data.source": Text("a path or tfds:NAME[:DIR]", check=_check_source),

@@ -64,3 +64,14 @@ def test_equal_class_batches_are_as_they_were(tmp_path):
     assert schedule["active_per_round"] == [
         plan.batches[0].prefix(r) for r in range(plan.schedule.rounds)
     ]
+
+
+def test_results_say_whether_the_run_was_deterministic(tmp_path):
+    record = types.SimpleNamespace(
+        evaluations=(), images=(), continual=(), diversity={}, fairness={}, manifest={}
+    )
+    record.teacher, record.schedule, record.stage_seconds = {}, {}, {}
+    for config, expected in (({"deterministic": True}, True), ({}, False)):
+        record.config = config
+        found = summarise(record, WorkDir(tmp_path))  # pyright: ignore[reportArgumentType]
+        assert found["deterministic"] is expected
