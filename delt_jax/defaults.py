@@ -15,6 +15,9 @@ def get_base() -> ml_collections.ConfigDict:
     c.method_changes = ()  # filled in, never given: the method's own options that were set to something else, as "select.mode=top"
     c.seed = 0  # of every random stream but the students' (evaluate.seeds)
     c.ipc = 50  # images per class
+    c.deterministic = (
+        False  # True: on a GPU the same numbers from every run, slower; see docs/reliability.md
+    )
     c.checkpoint_minutes = 3.0  # between two saves of what any stage has under way: at most this much is lost by a kill
 
     c.data = data = ml_collections.ConfigDict()

@@ -1,17 +1,17 @@
 """Which stages run, in what order, and what is done already."""
 
 import importlib
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from delt_jax import __version__
+from delt_jax.core import compiling
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError, did_you_mean
 from delt_jax.overrides import named
-from delt_jax.runtime import faults, hosts, lock
+from delt_jax.runtime import faults, hosts, lock, strict_json
 from delt_jax.runtime.mesh import describe_devices
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stage import Stage, flatten, record_path
@@ -197,8 +197,9 @@ def _run(
 ) -> dict[str, Any]:
     crew = hosts.current()
     _check_shared(workdir, crew)
-    values = json.loads(json.dumps(config.to_dict()))  # as they will be read back: tuples are lists
+    values = strict_json.plain(config.to_dict())  # as they will be read back: tuples are lists
     wanted = [stage for stage in STAGES if stage.name in stages]
+    compiling.set_deterministic(bool(values.get("deterministic")))
     if crew.is_first:
         for stage in STAGES:
             if stage in wanted:

@@ -55,12 +55,14 @@ class Stage:
     def inputs(self, values: dict[str, Any]) -> dict[str, Any]:
         """The config values that decide the result, by dotted path."""
         ignored = (*ARRANGEMENT, *self.ignores, *self.additive)
-        return {
+        inputs = {
             path: value
             for path, value in flatten(values).items()
             if any(path == read or path.startswith(f"{read}.") for read in self.reads)
             and path not in ignored
         }
+        # No result of a deterministic run is to be mixed with others.
+        return inputs | ({"deterministic": True} if values.get("deterministic") else {})
 
     def keeps_itself(self, values: dict[str, Any]) -> bool:
         """Whether results are asked for that the stage keeps one by one."""

@@ -205,3 +205,13 @@ def test_two_processes_make_what_one_makes_even_if_they_are_killed_or_asked_to_e
         np.testing.assert_allclose(found[name], curve, rtol=0.05, err_msg=name)
     rows = (tmp_path / "two" / "metrics.host1.jsonl").read_text()
     assert '"stage": "evaluate"' in rows, "the second host trained students, too"
+
+
+def test_every_host_learns_what_the_others_give(notes):
+    first, second = Hosts(0, 2), Hosts(1, 2)
+    given = threading.Thread(target=lambda: second.gather("students", {"b": "2"}))
+    given.start()
+    assert first.gather("students", {"a": "1"}) == [{"a": "1"}, {"b": "2"}]
+    given.join()
+    assert Hosts().gather("students", {"a": "1"}) == [{"a": "1"}]
+    second.leave(), first.leave()

@@ -11,6 +11,7 @@ import tiny_run
 from ml_collections import ConfigDict
 
 from delt_jax import pipeline
+from delt_jax.core import compiling
 from delt_jax.errors import InputError
 from delt_jax.pipeline import Stage
 from delt_jax.runtime import lock
@@ -74,6 +75,20 @@ def test_a_changed_config_is_refused_naming_the_fields(tmp_path, ran):
     with pytest.raises(InputError, match=r"stage squeeze .*seed: 0 there, 1 now"):
         run(WorkDir(tmp_path), make_config(seed=1))
     assert len(ran) == 3
+
+
+def test_deterministic_results_do_not_mix_with_others(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(compiling, "_deterministic", False)
+    run(WorkDir(tmp_path / "usual"), make_config())  # as from before there was the option
+    run(WorkDir(tmp_path / "usual"), make_config(deterministic=False))
+    assert ran == ["squeeze", "select", "report", "report"]
+    assert not compiling._deterministic
+    with pytest.raises(InputError, match="deterministic: None there, True now"):
+        run(WorkDir(tmp_path / "usual"), make_config(deterministic=True))
+    run(WorkDir(tmp_path / "other"), make_config(deterministic=True))
+    assert compiling._deterministic
+    with pytest.raises(InputError, match="deterministic: True there, None now"):
+        run(WorkDir(tmp_path / "other"), make_config())
 
 
 def test_overwrite_recomputes_the_stage_and_what_depends_on_it(tmp_path, ran):

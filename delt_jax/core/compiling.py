@@ -15,11 +15,27 @@ CPU_OPTIONS = {
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
     )
 }
+# When XLA compiles, it times several kernels for each convolution and product and takes the
+# fastest, which may be another one the next time and round otherwise. With this option it takes,
+# untimed, the first of those that always give the same sums.
+DETERMINISTIC_GPU_OPTIONS = {"xla_gpu_deterministic_ops": True}
+
+_deterministic = False
+
+
+def set_deterministic(on: bool) -> None:
+    """Says how the programs of this process are compiled from now on; on a CPU all are the same."""
+    global _deterministic
+    _deterministic = on
 
 
 def compiler_options() -> dict[str, Any]:
     """Options for `jax.jit` and `jax.stages.Lowered.compile`."""
-    return _known_cpu_options() if target.platform() == "cpu" else {}
+    if target.platform() == "cpu":
+        return _known_cpu_options()
+    if target.platform() == "gpu" and _deterministic:
+        return DETERMINISTIC_GPU_OPTIONS
+    return {}
 
 
 Arguments = ParamSpec("Arguments")
@@ -35,13 +51,13 @@ def built_once(build: Callable[Arguments, Program]) -> Callable[Arguments, Progr
     """
 
     @functools.lru_cache(maxsize=64)
-    def for_platform(platform: str, *args: Any, **options: Any) -> Program:
-        del platform  # programs of several platforms have several forms
+    def for_compiler(compiler: tuple[str, bool], *args: Any, **options: Any) -> Program:
+        del compiler  # programs of several platforms and modes are compiled in several ways
         return build(*args, **options)
 
     @functools.wraps(build)
     def built(*args: Arguments.args, **options: Arguments.kwargs) -> Program:
-        return for_platform(target.platform(), *args, **options)
+        return for_compiler((target.platform(), _deterministic), *args, **options)
 
     return built
 

@@ -6,7 +6,6 @@ Source: LINs-lab/RDED `synthesize/utils.py` at 3f6453d (`MultiRandomCrop`, `pad`
 import dataclasses
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -15,6 +14,7 @@ from PIL import Image
 from delt_jax.data.image_source import ImageSource
 from delt_jax.data.pipeline import centre_crop, load
 from delt_jax.data.selection import Selection
+from delt_jax.data.threads import for_each
 from delt_jax.errors import InputError
 from delt_jax.runtime.streams import numpy_seed
 
@@ -173,11 +173,12 @@ def initial_images(
         return load(source, indices[:, 0], image_size).images
     boxes = None if selection.boxes is None else selection.boxes.reshape(-1, 4)[cells]
 
-    def make(slot: int) -> UInt8[np.ndarray, "s s 3"]:
+    made = np.empty((len(cells), image_size, image_size, 3), np.uint8)
+
+    def make(slot: int) -> None:
         images = [source[int(index)] for index in indices[slot]]
         own = [None] * len(images) if boxes is None else list(boxes[slot])
-        return initial_image(images, own, image_size)
+        made[slot] = initial_image(images, own, image_size)
 
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
-        made = list(pool.map(make, range(len(cells))))
-    return np.stack(made) if made else np.zeros((0, image_size, image_size, 3), np.uint8)
+    for_each(len(cells), make)
+    return made

@@ -181,7 +181,7 @@ def selection_indices(
     for label, members in enumerate(_members(source)):
         members = members[candidates[members]]
         names = [source.names[index] for index in members]
-        rng = np.random.default_rng([seed, label])
+        rng = np.random.default_rng(numpy_seed(seed, "selection", label))
         chosen = ranking.order(scores[members], mode, names=names, rng=rng)
         rows.append(members[chosen[: ipc * factor**2]])
     return np.stack(rows)

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import hashlib
-import json
 import pathlib
 from typing import Literal
 
@@ -19,6 +18,7 @@ from delt_jax.data.pipeline import measure_statistics
 from delt_jax.data.specs import Channels, DatasetSpec, find_spec, get_spec, randaugment_for
 from delt_jax.data.tfds_source import open_tfds, parse_source
 from delt_jax.errors import InputError
+from delt_jax.runtime import strict_json
 
 Split = Literal["train", "test"]
 
@@ -122,7 +122,7 @@ def derive(name: str, opened: ImageSource, image_size: int | None = None) -> Dat
 
 def _probe(source: ImageSource) -> tuple[list[int], str]:
     """Sorted short sides of some images, and a hash of them and of all names and labels."""
-    digest = hashlib.sha256(json.dumps([source.class_names, source.names]).encode())
+    digest = hashlib.sha256(strict_json.dumps([source.class_names, source.names]).encode())
     digest.update(source.labels.tobytes())
     sides, error = [], None
     for index in _evenly_spaced(len(source), _PROBES):

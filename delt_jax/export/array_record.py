@@ -1,7 +1,6 @@
 """array_record for Grain: a folder as TensorFlow Datasets prepares them, without TensorFlow."""
 
 import importlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from delt_jax.data.decoding import decode
 from delt_jax.data.image_source import distinct
 from delt_jax.export.distilled_set import DistilledSet
+from delt_jax.runtime import strict_json
 
 NAME, SPLIT = "distilled", "train"
 LOADING = """
@@ -67,4 +67,6 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
         "fileFormat": "array_record",
         "splits": [split],
     }
-    (destination / "dataset_info.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
+    (destination / "dataset_info.json").write_text(
+        strict_json.dumps(info, indent=2), encoding="utf-8"
+    )

@@ -17,7 +17,6 @@ of file i // p, so a reader takes any image of any epoch alone; the images may b
 and in batches of any size.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from delt_jax.export.label_coding import smallest_unsigned
 from delt_jax.export.manifest import read_file
 from delt_jax.export.stored_labels import RECORD, LabelFiles, open_files
 from delt_jax.export.tensor_file import tensor_file
+from delt_jax.runtime import strict_json
 
 if TYPE_CHECKING:
     from delt_jax.export.distilled_set import DistilledSet
@@ -122,7 +122,7 @@ def write_labels(
         (folder / f"labels_{number:05d}.safetensors").write_bytes(data)
         written += len(data)
     layout = {"name": LAYOUT, "epochs_per_file": per_file, "bytes": written}
-    text = json.dumps({**record, "layout": layout}, indent=2) + "\n"
+    text = strict_json.dumps({**record, "layout": layout}, indent=2) + "\n"
     (folder / RECORD).write_text(text, encoding="utf-8")
 
 

@@ -79,8 +79,8 @@ class DistilledSet:
 
     @functools.cached_property
     def images(self) -> UInt8[np.ndarray, "n s s 3"]:
-        """The pixels; each file is checked against its hash."""
-        return read_distilled(self.directory)[0]
+        """The pixels, to be read alone; each file is checked against its hash."""
+        return read_distilled(self.directory, shared=True)[0]
 
     def file(self, number: int, encoding: str = "", quality: int = 95) -> tuple[ImageRecord, bytes]:
         """One image file, checked against its hash.

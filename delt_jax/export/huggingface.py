@@ -1,12 +1,12 @@
 """Hugging Face `datasets`: Parquet files that say what their columns are, and a dataset card."""
 
 import importlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from delt_jax.export.distilled_set import DistilledSet
+from delt_jax.runtime import strict_json
 
 LOADING = """
 import datasets
@@ -42,7 +42,7 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
             "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
             "label": pa.int64(),
         },
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+        metadata={"huggingface": strict_json.dumps({"info": {"features": features}})},
     )
     folder = destination / "data"
     folder.mkdir()
@@ -96,5 +96,5 @@ def front_matter(source: DistilledSet) -> str:
         ],
         "dataset_info": features,
     }
-    lines = [f"{name}: {json.dumps(value)}" for name, value in entries.items()]
+    lines = [f"{name}: {strict_json.dumps(value)}" for name, value in entries.items()]
     return "\n".join(["---", *lines, "---", "", ""])

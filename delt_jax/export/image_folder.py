@@ -7,6 +7,7 @@ import itertools
 import pathlib
 import re
 import unicodedata
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 
 from delt_jax.data.decoding import decode
+from delt_jax.data.threads import for_each
 from delt_jax.errors import InputError
 from delt_jax.export.manifest import ImageRecord, read_file, read_manifest
 from delt_jax.runtime.workdir import WorkDir
@@ -126,10 +128,21 @@ def encode(image: UInt8[np.ndarray, "h w 3"], encoding: str, quality: int = 75) 
     return buffer.getvalue()
 
 
+# Shared images that somebody in this process still uses, by the state of their files.
+_shared: weakref.WeakValueDictionary[str, np.ndarray] = weakref.WeakValueDictionary()
+
+
 def read_distilled(
-    directory: pathlib.Path,
+    directory: pathlib.Path, *, shared: bool = False
 ) -> tuple[UInt8[np.ndarray, "n s s 3"], Int64[np.ndarray, " n"], tuple[ImageRecord, ...]]:
     """Reads a distilled set back, by class and slot, checking each file's hash.
+
+    All cores decode, straight into the array that is returned.
+
+    Args:
+      directory: of the set, with its manifest.
+      shared: whether the caller only reads the images. It then gets those that it or another has
+        read before and still uses, if no file has changed since, and cannot write to them.
 
     Returns:
       (images, labels, records).
@@ -140,15 +153,49 @@ def read_distilled(
     records = read_manifest(directory).records
     if not records:
         raise InputError(f"{directory}: the manifest names no image; expected at least one")
-    images = [decode(read_file(directory, record), record.file) for record in records]
-    for image, record in zip(images, records, strict=True):
-        if image.shape != images[0].shape:
+    state = _state_of_files(directory, records) if shared else ""
+    images = _shared.get(state)
+    if images is None:
+        images = _decode_all(directory, records)
+        if shared:
+            images.flags.writeable = False
+            _shared[state] = images
+    labels = np.asarray([record.class_index for record in records], np.int64)
+    return images, labels, records
+
+
+def _decode_all(
+    directory: pathlib.Path, records: Sequence[ImageRecord]
+) -> UInt8[np.ndarray, "n s s 3"]:
+    """Decodes every image into its place, so that the pixels are in memory once."""
+    first = decode(read_file(directory, records[0]), records[0].file)
+    images = np.empty((len(records), *first.shape), np.uint8)
+
+    def read(place: int) -> None:
+        record = records[place]
+        image = decode(read_file(directory, record), record.file)
+        if image.shape != first.shape:
             raise InputError(
                 f"{directory / record.file}: {image.shape[1]} x {image.shape[0]} pixels; expected "
-                f"{images[0].shape[1]} x {images[0].shape[0]} as the first image"
+                f"{first.shape[1]} x {first.shape[0]} as the first image"
             )
-    labels = np.asarray([record.class_index for record in records], np.int64)
-    return np.stack(images), labels, records
+        images[place] = image
+
+    for_each(len(records), read)
+    return images
+
+
+def _state_of_files(directory: pathlib.Path, records: Sequence[ImageRecord]) -> str:
+    """Returns a hash that changes when one of the files does."""
+    digest = hashlib.sha256(str(directory.resolve()).encode())
+    for record in records:
+        try:
+            found = (directory / record.file).stat()
+            size, written = found.st_size, found.st_mtime_ns
+        except OSError:  # reading says what is wrong
+            size = written = -1
+        digest.update(f"{record.file} {record.sha256} {size} {written}\n".encode())
+    return digest.hexdigest()
 
 
 def write_file(

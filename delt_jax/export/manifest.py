@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from delt_jax.data.image_names import is_stray
 from delt_jax.data.specs import moments
 from delt_jax.errors import InputError, in_one_line
+from delt_jax.runtime import strict_json
 from delt_jax.runtime.workdir import WorkDir
 
 FILE_NAME = "manifest.json"
@@ -146,7 +146,9 @@ def _check_header(header: Mapping[str, Any], path: pathlib.Path) -> None:
         mean, std = header.get("mean"), header.get("std")
         moments(f"of {path}: {str((mean, std))[:80]}", mean, std)
     try:
-        json.dumps(header, ensure_ascii=False, indent=2).encode()  # as exports write it again
+        strict_json.dumps(
+            header, ensure_ascii=False, indent=2
+        ).encode()  # as exports write it again
     except (UnicodeEncodeError, RecursionError):
         raise InputError(f"{path}: text that UTF-8 cannot hold, or objects too deep") from None
 

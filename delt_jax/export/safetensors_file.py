@@ -1,6 +1,5 @@
 """One .safetensors file: pixels as bytes, labels, and the statistics to normalise with."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import safetensors.numpy
 
 from delt_jax.export.distilled_set import DistilledSet
+from delt_jax.runtime import strict_json
 
 LOADING = """
 from safetensors.torch import load_file  # or safetensors.numpy
@@ -41,6 +41,6 @@ def write(source: DistilledSet, destination: pathlib.Path, options: Mapping[str,
     }
     if options["labels"] == "soft":
         tensors["logits"] = source.logits()
-    metadata = {"class_names": json.dumps(source.class_names, ensure_ascii=False)}
+    metadata = {"class_names": strict_json.dumps(source.class_names, ensure_ascii=False)}
     data = safetensors.numpy.save(tensors, metadata)
     (destination / "distilled.safetensors").write_bytes(data)

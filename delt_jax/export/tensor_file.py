@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import safetensors.numpy
 
+from delt_jax.runtime import strict_json
+
 
 def tensor_file(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file of some arrays; the same ones give the same bytes.
@@ -22,6 +24,6 @@ def tensor_file(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) 
     size = int.from_bytes(data[:8], "little")  # of the header, a JSON object that blanks fill up
     header = json.loads(data[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text = strict_json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the arrays are aligned as the library aligns them
     return len(text).to_bytes(8, "little") + text + data[8 + size :]

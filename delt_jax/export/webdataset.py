@@ -1,7 +1,6 @@
 """WebDataset: tar shards that are read in sequence, an image and its class a sample."""
 
 import io
-import json
 import pathlib
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from delt_jax.export.distilled_set import DistilledSet
+from delt_jax.runtime import strict_json
 
 LOADING = """
 import glob, webdataset
@@ -66,6 +66,6 @@ def _samples(source: DistilledSet, options: Mapping[str, Any]) -> Iterator[list[
         suffix = pathlib.PurePosixPath(record.file).suffix
         yield [
             (f"{key}.cls", str(record.class_index).encode()),
-            (f"{key}.json", json.dumps(about, ensure_ascii=False).encode()),
+            (f"{key}.json", strict_json.dumps(about, ensure_ascii=False).encode()),
             (f"{key}{suffix}", data),
         ]

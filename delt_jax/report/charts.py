@@ -115,7 +115,7 @@ class Pace:
     """Cost of an iteration of one class batch in one round."""
 
     round: int
-    active: int
+    active: float  # slots, a mean over the class batches that have the round
     seconds: float
     share: float  # of the slowest round, in percent
 
@@ -296,7 +296,7 @@ def paces(schedule: dict[str, Any]) -> list[Pace]:
         return []
     slowest = max(seconds)
     return [
-        Pace(index, int(n), s, round(100 * s / slowest, 2))
+        Pace(index, n, s, round(100 * s / slowest, 2))
         for index, (n, s) in enumerate(zip(active, seconds, strict=True))
     ]
 

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import itertools
-import json
 import statistics
 from typing import Any
 
@@ -15,7 +14,9 @@ from delt_jax.report.colours import join_round_colours
 from delt_jax.report.gallery import Column, Gallery, Photo, Read, build_gallery
 from delt_jax.report.intervals import CONFIDENCE
 from delt_jax.report.record import Evaluation, Record, config_value
+from delt_jax.report.results import KINDS
 from delt_jax.report.timeline import THUMBNAIL, Timeline, build_timeline
+from delt_jax.runtime import strict_json
 
 _NAMES = {
     "delt": "DELT",
@@ -50,7 +51,10 @@ def render(
     gallery = build_gallery(record.images, read, photo, most_classes)
     rounds = timeline.rounds if timeline else 1
     rounds = max([rounds, *(image.join_round + 1 for image in record.images)])
-    students, evaluations = summary["students"], record.evaluations_with("soft")
+    headline_labels = next((kind for kind in KINDS if summary[KINDS[kind]]), "soft")
+    students = summary[KINDS[headline_labels]]
+    headline_student, headline_sets = next(iter(students.items()), (None, {}))
+    evaluations = record.evaluations_with(headline_labels)
     return (
         environment()
         .get_template("report.html.jinja")
@@ -58,8 +62,10 @@ def render(
             title=_title(summary),
             summary=summary,
             record=record,
-            headline_student=next(iter(students), None),
-            headline=_headline(summary),
+            headline_student=headline_student,
+            headline_labels=headline_labels,
+            headline_sets=headline_sets,
+            headline=_headline(summary, headline_labels),
             diversity_verdict=wording.diversity_verdict(summary["diversity"]),
             set_order=results.SET_ORDER,
             colours=join_round_colours(rounds),
@@ -78,7 +84,9 @@ def render(
             continual_argmax=config_value(record.config, "continual.argmax", "all"),
             losses=charts.loss_panels(record.metrics, record.schedule),
             paces=charts.paces(record.schedule),
-            config_json=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True),
+            config_json=strict_json.dumps(
+                record.config, indent=2, ensure_ascii=False, sort_keys=True
+            ),
             recipe=config_value(record.teacher, "recipe", {}),
         )
     )
@@ -125,7 +133,7 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {_plain(part)}" for name, part in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else strict_json.dumps(value, ensure_ascii=False)
 
 
 def _title(summary: dict[str, Any]) -> str:
@@ -134,16 +142,25 @@ def _title(summary: dict[str, Any]) -> str:
     return f"{method} on {summary['data']['name']}, {ipc} image{'' if ipc == 1 else 's'} per class"
 
 
-def _headline(summary: dict[str, Any]) -> list[str]:
-    """What is found and what is shown for the first student; empty where there is none."""
-    for student, sets in summary["students"].items():
+def _headline(summary: dict[str, Any], labels: str) -> list[str]:
+    """What is found and what is shown for the first student; empty where there is none.
+
+    Args:
+      summary: of the run.
+      labels: what the student learned, a key of `results.KINDS`.
+    """
+    taught = "" if labels == "soft" else f" with {labels} labels"
+    for student, sets in summary[KINDS[labels]].items():
         if "distilled" in sets:
             ours = sets["distilled"]
             top1 = f"{wording.points(ours['top1_mean'], ours['top1_std'])} %".replace(" ", "\u00a0")
-            reached = (
-                f"The student {student}, trained on the distilled images, reaches {top1} top-1."
-            )
-            compared = [c for c in summary["comparisons"] if c["student"] == student]
+            trained = f"The student {student}, trained on the distilled images{taught}"
+            reached = f"{trained}, reaches {top1} top-1."
+            compared = [
+                c
+                for c in summary["comparisons"]
+                if (c["student"], c["labels"]) == (student, labels)
+            ]
             return [reached, *wording.verdict(sets, compared)]
     return []
 

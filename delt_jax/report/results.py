@@ -3,6 +3,8 @@
 The schema (version 1); accuracies in percent, null where something was not measured:
 
     schema, schema_version, method, method_changes: [option=value], seed
+    deterministic  whether programs were compiled to give the same numbers in every run; see
+                docs/reliability.md
     data        {name, source, classes, image_size}
     ipc         images per class
     teacher     {arch, top1}
@@ -10,8 +12,9 @@ The schema (version 1); accuracies in percent, null where something was not meas
                 seeds: {seed: {top1, best}}}, of students that learned the teacher's labels
     hard_labels the same of students that learned the classes; {} where there is none
     stored_labels the same of students that learned stored labels of the teacher's
-    comparisons [{student, set, against, difference, low, high, clear}]: difference of the means in
-                points, its 95 % confidence interval (Welch's t), and whether that excludes zero
+    comparisons [{student, labels, set, against, difference, low, high, clear}]: difference of the
+                means in points of students that learned one kind of labels, its 95 % confidence
+                interval (Welch's t), and whether that excludes zero
     diversity   set -> intra-class cosine similarity to the centroid (lower is more diverse)
     metrics     set -> {centroid_cosine, pairwise_cosine, coverage, frechet_distance}; a set "real"
                 is the training images that the last two compare the others with
@@ -43,16 +46,17 @@ from delt_jax.runtime.workdir import WorkDir
 SCHEMA = "delt_jax/results"
 SCHEMA_VERSION = 1
 SET_ORDER = ("distilled", "selected", "random")
+KINDS = {"soft": "students", "hard": "hard_labels", "stored": "stored_labels"}  # labels -> key
 REAL = "real"  # in diversity.json: the training images, of which there are more than of a set
 
 
 def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
     """Returns the content of results.json for `record`."""
     config = record.config
-    students, hard_labels, stored_labels = (
-        _students([e for e in _in_config_order(record) if e.labels == labels])
-        for labels in ("soft", "hard", "stored")
-    )
+    kinds = {
+        labels: _students([e for e in _in_config_order(record) if e.labels == labels])
+        for labels in KINDS
+    }
     classes = len({image.class_index for image in record.images})
     return {
         "schema": SCHEMA,
@@ -62,6 +66,7 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
             config, "method_changes", record.manifest.get("method_changes", [])
         ),
         "seed": config_value(config, "seed"),
+        "deterministic": bool(config_value(config, "deterministic", False)),
         "data": {
             "name": config_value(config, "data.name"),
             "source": config_value(config, "data.source"),
@@ -70,14 +75,14 @@ def summarise(record: Record, workdir: WorkDir) -> dict[str, Any]:
         },
         "ipc": config_value(config, "ipc", max((i.slot for i in record.images), default=-1) + 1),
         "teacher": {"arch": record.teacher.get("arch"), "top1": record.teacher.get("top1")},
-        "students": students,
-        "hard_labels": hard_labels,
-        "stored_labels": stored_labels,
-        "comparisons": _comparisons(students),
+        **{KINDS[labels]: students for labels, students in kinds.items()},
+        "comparisons": [
+            row for labels, students in kinds.items() for row in _comparisons(labels, students)
+        ],
         "diversity": {
             name: record.diversity[name]["mean"]
             for name in in_order(record.diversity)
-            if name != REAL
+            if name != REAL and record.diversity[name]["mean"] is not None
         },
         "metrics": {name: _metrics(record.diversity[name]) for name in in_order(record.diversity)},
         "continual": _continual(record),
@@ -134,8 +139,8 @@ def _set_summary(evaluations: list[Evaluation]) -> dict[str, Any]:
     }
 
 
-def _comparisons(students: dict[str, Any]) -> list[dict[str, Any]]:
-    """Distilled against every other set."""
+def _comparisons(labels: str, students: dict[str, Any]) -> list[dict[str, Any]]:
+    """Compares the distilled set with every other, for students of one kind of labels."""
     rows = []
     for student, sets in students.items():
         for name, other in sets.items():
@@ -147,6 +152,7 @@ def _comparisons(students: dict[str, Any]) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "student": student,
+                    "labels": labels,
                     "set": "distilled",
                     "against": name,
                     "difference": statistics.fmean(ours) - statistics.fmean(theirs),
@@ -195,8 +201,8 @@ def _metrics(entry: dict[str, Any]) -> dict[str, float | None]:
 def _cost(schedule: dict[str, Any]) -> dict[str, Any]:
     """Cost of the synthesis.
 
-    `seconds_saved_fraction` compares the measured seconds per iteration of every round with running
-    all rounds at the pace of the fullest one, which is what constant iterations would do.
+    `seconds_saved_fraction` compares the measured seconds of every round with running all rounds of
+    all class batches at the pace of the fullest one, which is what constant iterations would do.
     """
     if not schedule:
         return {}
@@ -206,7 +212,10 @@ def _cost(schedule: dict[str, Any]) -> dict[str, Any]:
     saved = None
     if len(paces) == len(active) > 0 and min(paces) > 0:
         fullest = paces[active.index(max(active))]
-        saved = 1 - statistics.fmean(paces) / fullest
+        everyone = [max(schedule.get("class_batches") or 1, 1)] * len(paces)
+        batches = schedule.get("class_batches_per_round") or everyone
+        taken = sum(pace * count for pace, count in zip(paces, batches, strict=True))
+        saved = 1 - taken / (fullest * sum(everyone))
     return {
         "image_iterations": schedule.get("image_iterations_done"),
         "promised": promised,

@@ -44,6 +44,8 @@ def summary_table(results: dict[str, Any]) -> str:
         if name not in evaluated:
             rows.append(("-", name, "-", "-", "-", _cosine(value)))
     lines += [*_aligned(rows), ""] if len(rows) > 1 else ["no student was evaluated", ""]
+    if results["comparisons"]:
+        lines += [*map(_comparison, results["comparisons"]), ""]
     if cost and cost["iterations"] == 0:
         lines.append("no synthesis: the images are real ones as they were selected")
     elif cost:
@@ -70,6 +72,20 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
         lines.append("  ".join(cells).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
     return lines
+
+
+def _comparison(row: dict[str, Any]) -> str:
+    """Says in a line how the distilled images compare with another set."""
+    labels = "" if row.get("labels", "soft") == "soft" else f", {row['labels']} labels"
+    line = (
+        f"{row['student']}{labels}: distilled less {row['against']} {row['difference']:+.1f} points"
+    )
+    if row["low"] is None:
+        return f"{line}; one seed tells nothing from noise"
+    found = "not shown to differ"
+    if row["clear"]:
+        found = "better" if row["difference"] > 0 else "worse"
+    return f"{line}, 95 % interval {row['low']:+.1f} to {row['high']:+.1f}: {found}"
 
 
 def _percent(mean: float | None, std: float | None = None) -> str:

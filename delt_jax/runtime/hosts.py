@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import jax
 
 from delt_jax.errors import InputError, Interrupted
+from delt_jax.runtime import strict_json
 
 BEAT_SECONDS = 2.0  # between two signs of life
 POLL_SECONDS = 0.2  # between two looks at the notes while waiting
@@ -60,18 +61,21 @@ class Hosts:
             return value
         key = self._key("agree", name)
         if self.is_first:
-            self._set(key, json.dumps(value))
+            self._set(key, strict_json.dumps(value))
             return value
         return json.loads(self._await(key))
 
     def wait(self, name: str) -> None:
         """Returns when every host has come here."""
+        self.gather(name, None)
+
+    def gather(self, name: str, value: Any) -> list[Any]:
+        """Returns what every host gives, of JSON, in the order of the hosts; waits for all."""
         if self.count == 1:
-            return
+            return [value]
         key = self._key("wait", name)
-        self._set(f"{key}/{self.index}", "here")
-        for other in range(self.count):
-            self._await(f"{key}/{other}")
+        self._set(f"{key}/{self.index}", strict_json.dumps(value))
+        return [json.loads(self._await(f"{key}/{other}")) for other in range(self.count)]
 
     @property
     def is_broken(self) -> bool:
@@ -100,7 +104,7 @@ class Hosts:
         self._left.set()
         try:
             if error:
-                self._set(f"stopped/{self.index}", json.dumps([error, is_mistake]))
+                self._set(f"stopped/{self.index}", strict_json.dumps([error, is_mistake]))
             self._set(f"left/{self.index}", "left")
             self._watcher.join(3 * BEAT_SECONDS)  # it must not ask for notes that are gone
             if self.is_first:  # which holds the notes: without them JAX aborts who is still saving

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 
 from delt_jax.errors import InputError
-from delt_jax.runtime import faults
+from delt_jax.runtime import faults, strict_json
 
 FILE = ".lock"
 
@@ -48,7 +48,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
             note = {"host": socket.gethostname(), "process": os.getpid(), "since": _now()}
             with faults.named(path):
                 file.truncate(0)
-                file.write(json.dumps(note) + "\n")
+                file.write(strict_json.dumps(note) + "\n")
                 file.flush()
         yield
 

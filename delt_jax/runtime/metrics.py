@@ -7,7 +7,7 @@ import pathlib
 import time
 from typing import Any, BinaryIO
 
-from delt_jax.runtime import faults
+from delt_jax.runtime import faults, strict_json
 
 
 class MetricsLog:
@@ -17,15 +17,14 @@ class MetricsLog:
         self._path = path
 
     def write(self, stage: str, **values: Any) -> None:
-        """Appends one line. Arrays of one element become numbers; NaN and infinity become null."""
-        row = {"time": round(time.time(), 3), "stage": stage}
-        row.update({name: _plain(value) for name, value in values.items()})
+        """Appends one line. NaN and infinity become null."""
+        row = {"time": round(time.time(), 3), "stage": stage, **values}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # One write call per line: lines of a process that is killed are whole or not there. Those
         # that a full disk has cut short are not to spoil the next one.
         with faults.named(self._path), self._path.open("ab+") as file:
             begins = "" if _is_at_line_start(file) else "\n"
-            file.write(f"{begins}{json.dumps(row)}\n".encode())
+            file.write(f"{begins}{strict_json.dumps(row)}\n".encode())
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -54,11 +53,3 @@ def _is_at_line_start(file: BinaryIO) -> bool:
     if size:
         file.seek(size - 1)
     return not size or file.read(1) == b"\n"
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

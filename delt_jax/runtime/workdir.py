@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from delt_jax.errors import InputError
-from delt_jax.runtime import faults, hosts
+from delt_jax.runtime import faults, hosts, strict_json
 
 PARTIAL = ".partial"  # ends the names of files and folders that are not whole yet
 _OURS = re.compile(rf"\..+\.\d+\.\d+{re.escape(PARTIAL)}")  # host and process: `write_atomically`
@@ -113,7 +113,7 @@ class WorkDir:
 
     def write_json(self, path: pathlib.Path, value: Any) -> None:
         """`write_text` of indented JSON."""
-        self.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        self.write_text(path, strict_json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, path: pathlib.Path) -> Any:
         """Reads JSON; raises `InputError` naming the file where it is absent or broken."""

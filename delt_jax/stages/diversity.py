@@ -19,13 +19,13 @@ from delt_jax.data.pipeline import UNREADABLE
 from delt_jax.data.specs import DatasetSpec
 from delt_jax.models.network import Network
 from delt_jax.report.results import REAL
+from delt_jax.runtime import strict_json
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import evenly_spaced, open_split
-from delt_jax.stages.student import as_json
 from delt_jax.stages.training_sets import TrainingSet
 
 BATCH_SIZE = 100
@@ -173,11 +173,11 @@ def _entry(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     def by_class(name: str) -> dict[str, Any]:
         values = means[name][~np.isnan(means[name])]
         mean = float(values.mean()) if len(values) else None
-        return {"mean": mean, "per_class": as_json(means[name])}
+        return {"mean": mean, "per_class": strict_json.plain(means[name])}
 
     return by_class("centroid") | {
         "pairwise": by_class("pairwise"),
         "coverage": by_class("coverage") if "coverage" in means else None,
-        "frechet_distance": as_json(means.get("frechet_distance", np.nan)),
+        "frechet_distance": strict_json.plain(means.get("frechet_distance", np.nan)),
         "images": int(means["images"]),
     }

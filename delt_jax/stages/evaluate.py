@@ -112,8 +112,22 @@ def run(config: Any, workdir: WorkDir) -> EvaluateResult:
     runs = [read_run(StudentRun, record) for record in work.run(jobs, stored)]
     if crew.is_first:
         work.test.record_unreadable(workdir, "evaluate, test images")
-    diversity = workdir.read_json(workdir.evaluation / "diversity.json")
+    diversity = _read_diversity(workdir)
     return EvaluateResult(tuple(runs), summarise(runs), diversity)
+
+
+def _read_diversity(workdir: WorkDir) -> dict[str, dict[str, Any]]:
+    """Reads diversity.json, which the first host wrote; others may see it later."""
+    path, crew = workdir.evaluation / "diversity.json", hosts.current()
+
+    def read() -> dict[str, dict[str, Any]]:
+        return workdir.read_json(path) if path.exists() else {}
+
+    def identities(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+        return {name: entry["fingerprint"] for name, entry in found.items()}
+
+    written = crew.agree("diversity", identities(read()))
+    return hosts.seen(read, lambda found: identities(found) == written, f"{path}, of this run")
 
 
 def student_names(names: Any, teacher: Network) -> tuple[str, ...]:

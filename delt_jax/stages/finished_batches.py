@@ -161,10 +161,10 @@ class FinishedBatches:
     def _write_schedule(
         self, entries: list[dict[str, Any]], plan: Plan, result: SynthesizeResult
     ) -> None:
-        by_round = np.zeros(max(one.rounds for one in plan.batches))
+        by_round = np.zeros(len(plan.batches_per_round))
         for entry in entries:
             by_round[: len(entry["seconds_by_round"])] += entry["seconds_by_round"]
-        iterations = plan.batches[0].round_iterations * len(plan.batches)
+        iterations = plan.schedule.round_iterations * np.array(plan.batches_per_round, int)
         self._workdir.write_json(
             self._workdir.schedule_json,
             {

@@ -27,11 +27,11 @@ from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages import device_pool
 from delt_jax.stages import options as table
 from delt_jax.stages.cropped_images import CPU_TEST_BATCH_SIZE, TEST_BATCH_SIZE
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.protocol import Protocol, read_protocol
-from delt_jax.stages.student import POOL_BYTES
 
 
 def coding_of(options: Any, classes: int, temperature: float) -> LabelCoding:
@@ -111,7 +111,7 @@ def describe_labels(
         "dtype": files.coding.dtype,
         "mean": list(map(float, teacher.mean)),
         "std": list(map(float, teacher.std)),
-        "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        "images_sha256": hashlib.sha256(images.reshape(-1).data).hexdigest(),
         "bytes": files.bytes(),
         "fingerprint": files.fingerprint,
     }
@@ -148,7 +148,7 @@ def make_labels(
         programs.Labeller(teacher.variables, Statistics.of(teacher.mean, teacher.std)), mesh
     )
     pool = None
-    if images.nbytes <= POOL_BYTES:
+    if device_pool.lies_on_device(images.nbytes):
         pool = data_parallel.replicate(jnp.asarray(images), mesh)
     draw = _drawing(len(images), images.shape[1], protocol.batch_size, protocol.views)
     batch_size = CPU_TEST_BATCH_SIZE if target.platform() == "cpu" else TEST_BATCH_SIZE

@@ -84,6 +84,7 @@ OPTIONS: dict[str, Kind] = {
     "method_changes": Several(Text("OPTION=VALUE", required=True), required=False),
     "seed": _SEED,
     "ipc": _count(1, 1_000_000),
+    "deterministic": Flag(),
     "checkpoint_minutes": _rate(),
     "data.name": Text("the name of a data set", required=True, check=_check_path),
     "data.source": Text("a path or tfds:NAME[:DIR]", check=_check_source),

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from delt_jax.core import schedule as sched
 from delt_jax.core.schedule import ClassBatch, Schedule
 from delt_jax.errors import InputError
@@ -65,7 +67,7 @@ class Plan:
           options: `config.synthesis`; reads `learning_rate`, `crop_curriculum`, `milestone` and
             `min_crop`.
         """
-        batch = self.batches[0]
+        batch = self._longest
         rates = sched.learning_rates(options.learning_rate, batch.iterations)
         crops = sched.min_crop_scales(
             options.crop_curriculum, options.milestone, batch.iterations, options.min_crop
@@ -80,16 +82,38 @@ class Plan:
             "join_rounds": self._join_rounds(),
             "image_iterations": self.image_iterations,
             "constant_image_iterations": self.constant_image_iterations,
-            "active_per_round": [int(batch.active(r).sum()) for r in range(batch.rounds)],
+            "class_batches_per_round": self.batches_per_round,
+            "active_per_round": self._active_per_round(),
             "learning_rate": rates[thin].tolist(),
             "min_crop": crops[thin].tolist(),
         }
 
+    @property
+    def batches_per_round(self) -> list[int]:
+        """How many class batches have each round; fewer have the later ones of unequal batches."""
+        return [
+            sum(r < batch.rounds for batch in self.batches) for r in range(self._longest.rounds)
+        ]
+
+    @property
+    def _longest(self) -> ClassBatch:
+        """The first of the class batches with the most rounds."""
+        return max(self.batches, key=lambda batch: batch.rounds)
+
+    def _active_per_round(self) -> list[float]:
+        """Slots of a class batch that are active in each round, a mean over those that have it."""
+        return [
+            sum(int(batch.active(r).sum()) for batch in self.batches if r < batch.rounds) / count
+            for r, count in enumerate(self.batches_per_round)
+        ]
+
     def _join_rounds(self) -> list[int]:
-        """When the images of the first class join, by rank."""
+        """When the images of a class that is optimised for all rounds join, by rank."""
+        longest = self._longest
+        label = longest.labels[np.argmax(longest.leave)]
         joins = {}
         for batch in self.batches:
-            own = batch.labels == 0
+            own = batch.labels == label
             joins |= dict(zip(batch.ranks[own].tolist(), batch.join[own].tolist(), strict=True))
         return [join for _, join in sorted(joins.items())]
 

@@ -14,11 +14,11 @@ from jaxtyping import Int64, UInt8
 
 from delt_jax.core import data_parallel, programs
 from delt_jax.core.augment.views import Statistics
-from delt_jax.export.image_folder import read_distilled
 from delt_jax.models.network import Network, load_network
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.distilled_images import distilled_images
 from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.labelling import describe_labels, make_labels, plan_labels
 from delt_jax.stages.opening import describe
@@ -53,7 +53,7 @@ def run(config: Any, workdir: WorkDir) -> RelabelResult:
       InputError: where one of them is missing or damaged, or an option is wrong.
     """
     teacher = load_network(workdir.teacher)
-    images, labels, _ = read_distilled(workdir.distilled)
+    images, labels = distilled_images(workdir)
     path = workdir.labels / "labels.json"
     mixes = [name for name in ("cutmix", "mixup") if config.evaluate[name]]
     mix = mixes[0] if config.evaluate.augment and mixes else "none"

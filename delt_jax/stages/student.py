@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +25,10 @@ from delt_jax.models.network import Network
 from delt_jax.runtime import interruption, save_points
 from delt_jax.runtime.mesh import device_mesh
 from delt_jax.runtime.streams import stream
+from delt_jax.stages import device_pool
 from delt_jax.stages.cropped_images import Accuracy, CroppedImages, Scope, measure_accuracy
 from delt_jax.stages.protocol import Protocol
 from delt_jax.stages.students_under_way import Curve, UnderWay
-
-POOL_BYTES = 2 << 30  # a set that is no larger lies on the device; else batch follows batch there
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -215,7 +213,7 @@ class StudentTrainer:
         data, offsets = _joined(sets, with_labels=protocol.labels == "hard")
         runs = _Seeds(seeds, offsets, len(sets[0].images), stored)
         pool = None
-        if data.images.nbytes <= POOL_BYTES:
+        if device_pool.lies_on_device(data.images.nbytes):
             pool = self._on_device(data)
         per_class = np.full((count, len(test.class_names)), np.nan)
         with (
@@ -375,8 +373,3 @@ def _unstacked(tree: Any, count: int) -> list[Any]:
     if count == 1:
         return [tree]
     return [jax.tree.map(lambda leaf, place=place: leaf[place], tree) for place in range(count)]
-
-
-def as_json(numbers: Any) -> Any:
-    """Numbers as JSON holds them: NaN becomes null."""
-    return json.loads(json.dumps(np.asarray(numbers).tolist()).replace("NaN", "null"))

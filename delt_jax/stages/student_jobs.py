@@ -14,7 +14,7 @@ from delt_jax.data.specs import DatasetSpec
 from delt_jax.errors import InputError
 from delt_jax.export.stored_labels import LabelFiles
 from delt_jax.models.network import Network
-from delt_jax.runtime import hosts, interruption, save_points
+from delt_jax.runtime import hosts, interruption, save_points, strict_json
 from delt_jax.runtime.metrics import MetricsLog
 from delt_jax.runtime.progress import Progress
 from delt_jax.runtime.workdir import WorkDir
@@ -23,7 +23,7 @@ from delt_jax.stages.fingerprint import fingerprint
 from delt_jax.stages.opening import open_test
 from delt_jax.stages.protocol import Protocol
 from delt_jax.stages.seeds_at_once import seeds_at_once
-from delt_jax.stages.student import LabelledImages, StudentTrainer, Trained, as_json
+from delt_jax.stages.student import LabelledImages, StudentTrainer, Trained
 from delt_jax.stages.student_groups import StudentGroups, group_name
 from delt_jax.stages.training_sets import TrainingSet, open_sets
 
@@ -203,10 +203,11 @@ class StudentJobs:
         for job in own:
             alike.setdefault((job.student, job.protocol, job.set, job.scope), []).append(job)
         in_groups = set(itertools.chain(*begun.values()))
-        trainer = None
+        trainer, identities = None, {}
         with Progress(epochs, self._stage, "epochs") as bar:
             for (student, protocol, *_), some in alike.items():
-                described = (self._describe(job, stored) for job in some)
+                described = [self._describe(job, stored) for job in some]
+                identities |= {one.job.name: one.identity for one in described}
                 students = [
                     one for one in described if not one.is_done or one.job.name in in_groups
                 ]
@@ -221,10 +222,20 @@ class StudentJobs:
                     with interruption.held_back():  # until what is trained is written
                         self._train(trainer, group, bar)
                     crew.check()
-        crew.wait(f"{self._stage} students")
+        for theirs in crew.gather(f"{self._stage} students", identities):
+            identities |= theirs
         if crew.is_first:  # a kill may have come between a student's file and the end of these
             self._groups.discard({job.name for job in jobs})
-        return [self._workdir.read_json(job.path(self._folder)) for job in jobs]
+        return [self._record(job, identities[job.name]) for job in jobs]
+
+    def _record(self, job: Job, identity: str) -> dict[str, Any]:
+        """A job's record; another host may have written it a moment ago, over an older one."""
+        path = job.path(self._folder)
+        return hosts.seen(
+            lambda: self._workdir.read_json(path) if path.exists() else {},
+            lambda record: record.get("fingerprint") == identity,
+            f"{path}, of this run",
+        )
 
     def _describe(self, job: Job, stored: LabelFiles | None) -> _Student:
         """A job's student; it is done where its file is there, made from the same inputs."""
@@ -356,7 +367,7 @@ def _as_record(trained: Trained, job: Job, images: int) -> dict[str, Any]:
         "images": images,
         "seconds": round(float(curve.seconds[-1]), 3),
         "protocol": dataclasses.asdict(job.protocol),
-        "per_class": as_json(trained.per_class),
+        "per_class": strict_json.plain(trained.per_class),
         "curve": tested,
-        "loss": as_json(curve.loss),
+        "loss": strict_json.plain(curve.loss),
     }

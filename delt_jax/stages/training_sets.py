@@ -13,9 +13,11 @@ from delt_jax.data.image_source import ImageSource
 from delt_jax.data.patches import initial_images
 from delt_jax.data.selection import Selection, read_selection, selection_indices
 from delt_jax.data.specs import DatasetSpec
+from delt_jax.data.threads import for_each
 from delt_jax.errors import InputError
-from delt_jax.export.image_folder import encode, read_distilled
+from delt_jax.export.image_folder import encode
 from delt_jax.runtime.workdir import WorkDir
+from delt_jax.stages.distilled_images import distilled_images
 from delt_jax.stages.opening import open_split
 
 SETS = ("distilled", "selected", "random")
@@ -45,7 +47,7 @@ def open_sets(
     sets: dict[str, Callable[[int], TrainingSet]] = {}
     names, ipc, size = config.evaluate.sets, config.ipc, spec.image_size
     if "distilled" in names:
-        images, labels, _ = read_distilled(workdir.distilled)
+        images, labels = distilled_images(workdir)
         counts = np.bincount(labels, minlength=spec.num_classes)
         if images.shape[1:] != (size, size, 3) or len(counts) != spec.num_classes:
             raise InputError(
@@ -96,6 +98,9 @@ def _real_images(
     slots = np.flatnonzero(ranks < ipc)
     images = initial_images(source, selection, size, slots)
     if stored.format == "jpg":
-        files = (encode(image, stored.format, stored.quality) for image in images)
-        images = np.stack([decode(file, "image") for file in files])
+
+        def compress(place: int) -> None:
+            images[place] = decode(encode(images[place], stored.format, stored.quality), "image")
+
+        for_each(len(images), compress)
     return TrainingSet(images, labels[slots])

@@ -1,7 +1,6 @@
 """What a sweep will run: the command of every point, and what points take over from others."""
 
 import dataclasses
-import json
 import pathlib
 import runpy
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from delt_jax.errors import InputError
+from delt_jax.runtime import strict_json
 from delt_jax.runtime.command_line import import_from_here, resolve_config
 from delt_jax.runtime.workdir import WorkDir, expanded
 from delt_jax.sweep.points import Point, Sweep
@@ -139,12 +139,12 @@ def _of_config(arguments: Sequence[str]) -> list[str]:
 
 def _key(config: Any, names: Sequence[str]) -> str:
     values = _as_json(config)
-    return json.dumps([values[name] for name in names], sort_keys=True)
+    return strict_json.dumps([values[name] for name in names], sort_keys=True)
 
 
 def _as_json(config: Any) -> dict[str, Any]:
     """The config as it is read back from config.json: tuples are lists."""
-    return json.loads(json.dumps(config.to_dict()))
+    return strict_json.plain(config.to_dict())
 
 
 def _has_result(workdir: WorkDir, stage: str) -> bool:

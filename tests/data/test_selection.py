@@ -150,6 +150,14 @@ def test_random_selection_is_by_seed_and_ignores_scores(source):
     np.testing.assert_array_equal(more[:, :2], selection_indices(source, SCORES, "random", 2, 1))
 
 
+def test_random_selection_draws_from_a_stream_of_its_own(source, monkeypatch):
+    seeds, seeded = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: seeds.append(seed) or seeded(seed))
+    selection_indices(source, SCORES, "random", 2, 5)
+    # CRC-32 of "selection", then the class.
+    assert seeds == [[5, 2527399127, 0], [5, 2527399127, 1]]
+
+
 def test_class_smaller_than_ipc_is_named_with_both_numbers(source):
     check_class_sizes(source, 3)
     with pytest.raises(InputError, match=r"^class 'a' has 3 images; expected at least ipc = 4$"):

@@ -1,12 +1,16 @@
 """The distilled ImageFolder: names, bytes, and reading it back."""
 
 import io
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from delt_jax.data import threads
 from delt_jax.errors import InputError
+from delt_jax.export import image_folder
 from delt_jax.export.image_folder import (
     class_folders,
     read_distilled,
@@ -123,4 +127,64 @@ def test_read_distilled_refuses_another_size(tmp_path):
     ]
     write_manifest(tmp_path, written, {})
     with pytest.raises(InputError, match="6 x 5 pixels; expected 6 x 6"):
+        read_distilled(tmp_path)
+
+
+def write_set(folder, count, size):
+    rng = np.random.default_rng(count)
+    images = rng.integers(0, 256, (count, size, size, 3), np.uint8)
+    records = [ImageRecord(k, f"c{k}", 0) for k in range(count)]
+    write_manifest(folder, write_images(folder, images, records), {})
+    return images
+
+
+def test_all_cores_decode_and_the_pixels_are_in_memory_once(tmp_path, monkeypatch):
+    expected = write_set(tmp_path, 200, 96)
+    both, decode, used = threading.Barrier(2, timeout=30), image_folder.decode, set()
+
+    def decode_with_another(data, name):
+        # The first image is decoded alone, for its shape. Two threads meet here, or time is up.
+        thread = threading.current_thread()
+        if thread is not threading.main_thread() and thread.name not in used:
+            used.add(thread.name)
+            both.wait()
+        return decode(data, name)
+
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(image_folder, "decode", decode_with_another)
+        images, _, _ = read_distilled(tmp_path)
+    np.testing.assert_array_equal(images, expected)
+    assert len(used) == 2
+    del images
+    tracemalloc.start()
+    images, _, _ = read_distilled(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2 * images.nbytes
+
+
+def test_shared_images_are_decoded_once_while_they_are_used(tmp_path, monkeypatch):
+    expected = write_set(tmp_path, 3, 6)
+    first, _, _ = read_distilled(tmp_path, shared=True)
+    assert read_distilled(tmp_path, shared=True)[0] is first
+    assert not first.flags.writeable
+    own, _, _ = read_distilled(tmp_path)
+    own[:] = 0  # somebody else's
+    np.testing.assert_array_equal(first, expected)
+    other = write_set(tmp_path, 3, 8)
+    np.testing.assert_array_equal(read_distilled(tmp_path, shared=True)[0], other)
+    file = next((tmp_path / "train").rglob("*.png"))
+    file.write_bytes(b"changed")
+    with pytest.raises(InputError, match="changed, SHA-256"):
+        read_distilled(tmp_path, shared=True)
+    del first
+    assert len(image_folder._shared) == 0
+
+
+def test_the_first_broken_file_is_named(tmp_path):
+    write_set(tmp_path, 40, 6)
+    for name in ("class031_id000", "class017_id000"):
+        next((tmp_path / "train").rglob(f"{name}.png")).write_bytes(b"")
+    with pytest.raises(InputError, match="class017_id000"):
         read_distilled(tmp_path)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import statistics
+import types
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ from delt_jax.models import registry
 from delt_jax.runtime.metrics import read_metrics
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import evaluate, student
+from delt_jax.stages import device_pool, evaluate, student
 from delt_jax.stages.cropped_images import CroppedImages, measure_accuracy
 from delt_jax.stages.opening import describe
 from delt_jax.stages.student import StudentTrainer
@@ -102,7 +103,7 @@ def test_students_of_several_seeds_at_once_are_those_of_each(
     config, workdir = prepared
     config.evaluate.batch_size, config.evaluate.epochs = batch_size, 2
     config.evaluate.average_decay = 0.5
-    monkeypatch.setattr(student, "POOL_BYTES", pool_bytes)
+    monkeypatch.setattr(device_pool, "pool_bytes", lambda: pool_bytes)
     teacher = evaluate.load_network(workdir.teacher)
     test, labels = CroppedImages(train_source(config), SIZE), np.arange(6) % 3
     protocol = evaluate.read_protocol(config, "conv3", describe(config), teacher, "hard")
@@ -411,7 +412,7 @@ def test_a_student_is_the_same_however_it_is_arranged(prepared, monkeypatch, tmp
     if arrangement == "four devices":
         monkeypatch.setattr(student, "device_mesh", lambda axis: None)
     elif arrangement == "no pool":
-        monkeypatch.setattr(student, "POOL_BYTES", 0)
+        monkeypatch.setattr(device_pool, "pool_bytes", lambda: 0)
     else:
         monkeypatch.setattr(student.programs, "steps_per_call", lambda: 3)
     other = train("other")
@@ -421,3 +422,16 @@ def test_a_student_is_the_same_however_it_is_arranged(prepared, monkeypatch, tmp
         other.variables["batch_stats"],
         usual.variables["batch_stats"],
     )
+
+
+def test_diversity_that_another_host_measured_is_waited_for(tmp_path, monkeypatch):
+    workdir = WorkDir(tmp_path)
+    path = workdir.evaluation / "diversity.json"
+    workdir.write_json(path, {"random": {"fingerprint": "old", "mean": 0.1}})
+    measured = {"random": {"fingerprint": "new", "mean": 0.2}}
+    second = types.SimpleNamespace(agree=lambda name, value: {"random": "new"})
+    monkeypatch.setattr(evaluate.hosts, "current", lambda: second)
+    monkeypatch.setattr(
+        evaluate.hosts.time, "sleep", lambda _: path.write_text(json.dumps(measured))
+    )
+    assert evaluate._read_diversity(workdir) == measured

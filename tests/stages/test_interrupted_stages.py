@@ -22,6 +22,7 @@ from delt_jax.models.network import load_network
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import (
     continual,
+    device_pool,
     evaluate,
     fairness,
     select,
@@ -98,7 +99,7 @@ def test_students_within_an_epoch_and_within_a_test(tmp_path, monkeypatch, pool_
     config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
     config.evaluate.batch_size, config.evaluate.epochs, config.evaluate.eval_every = 4, 2, 1
     config.evaluate.average_decay = 0.5
-    monkeypatch.setattr(student, "POOL_BYTES", pool_bytes)
+    monkeypatch.setattr(device_pool, "pool_bytes", lambda: pool_bytes)
     teacher = save_teacher(workdir)
     protocol = evaluate.read_protocol(config, "conv3", describe(config), teacher)
     trainer = student.StudentTrainer("conv3", teacher, protocol, SIZE)

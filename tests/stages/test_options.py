@@ -43,8 +43,8 @@ VALUES = {
 # The values of those that an option does take, and why: reason -> options.
 VALID = {
     "true": {
-        "a flag": "data.strict teacher.squeeze.flip synthesis.early_late synthesis.departed_drift "
-        "synthesis.fresh_bias_correction synthesis.view_per_image synthesis.sliced "
+        "a flag": "deterministic data.strict teacher.squeeze.flip synthesis.early_late "
+        "synthesis.departed_drift synthesis.fresh_bias_correction synthesis.view_per_image synthesis.sliced "
         "evaluate.augment evaluate.double_bn_update",
     },
     "text": {

@@ -401,6 +401,15 @@ def test_hard_labels_stand_beside_soft_ones(tmp_path):
     assert "18.0 ± 0.5" in text
     assert "soft labels or with hard labels, the classes" in text
     assert "conv3, hard labels" in report.summary_table(result.results)
+    rows = [
+        (row["labels"], row["against"], row["difference"]) for row in result.results["comparisons"]
+    ]
+    assert rows == [
+        ("soft", "selected", pytest.approx(1.0)),
+        ("soft", "random", pytest.approx(7.0)),
+        ("hard", "selected", pytest.approx(0.5)),
+        ("hard", "random", pytest.approx(3.5)),
+    ]
 
 
 def test_stored_labels_stand_beside_the_others(tmp_path):
@@ -417,10 +426,20 @@ def test_stored_labels_stand_beside_the_others(tmp_path):
 def test_hard_labels_alone(tmp_path):
     result = report.run(*fabricate(tmp_path, labels=("hard",)))
     assert result.results["students"] == {}
-    assert result.results["comparisons"] == []
+    (against_selected, against_random) = result.results["comparisons"]
+    assert (against_random["labels"], against_random["against"]) == ("hard", "random")
+    assert against_random["difference"] == pytest.approx(3.5)
+    assert (against_selected["clear"], against_random["clear"]) == (False, True)
     page = Page(result.report_html.read_text(encoding="utf-8"))
     assert page.open == []
-    assert "Students were trained with hard labels alone." in " ".join(page.text.split())
+    text = " ".join(page.text.split())
+    assert "Students were trained with hard labels alone." in text
+    assert "trained on the distilled images with hard labels, reaches 18.0 ± 0.5" in text
+    assert "the distilled images are better than random real images" in text
+    assert (
+        "conv3, hard labels: distilled less random +3.5 points, 95 % interval +2.4 to +4.6: better"
+        in report.summary_table(result.results)
+    )
     assert len(page.named("caption")) == len(page.named("table"))
     assert "accuracy" in [section["id"] for section in page.named("section")]
 
@@ -495,6 +514,10 @@ def test_summary_table(finished):
         "conv3    distilled   36.0 +- 1.0 %  37.0 +- 1.0 %  3               0.925",
         "conv3    selected    35.0 +- 1.0 %  36.0 +- 1.0 %  3               0.947",
         "conv3    random      29.0 +- 1.0 %  30.0 +- 1.0 %  3               0.943",
+        "",
+        "conv3: distilled less selected +1.0 points, 95 % interval -1.3 to +3.3: not shown to "
+        "differ",
+        "conv3: distilled less random +7.0 points, 95 % interval +4.7 to +9.3: better",
         "",
         "image-iterations 560 of 800 constant (30.0 % saved)",
         "synthesis took 12.5 s on cpu",

@@ -25,7 +25,7 @@ from delt_jax.models import registry
 from delt_jax.models.network import load_network
 from delt_jax.runtime.streams import stream
 from delt_jax.runtime.workdir import WorkDir
-from delt_jax.stages import evaluate, labelling, protocol, relabel, student
+from delt_jax.stages import device_pool, evaluate, labelling, protocol, relabel, student
 from delt_jax.stages import options as table
 from delt_jax.stages.cropped_images import CroppedImages
 from delt_jax.stages.opening import describe
@@ -151,7 +151,7 @@ def test_a_set_that_does_not_fit_is_labelled_in_parts(prepared, monkeypatch):
     files, _ = files_of(config, workdir, images)
     whole = files.read(0)[1]
     files.path(0).unlink()
-    monkeypatch.setattr(labelling, "POOL_BYTES", 0)
+    monkeypatch.setattr(device_pool, "pool_bytes", lambda: 0)
     monkeypatch.setattr(labelling, "CPU_TEST_BATCH_SIZE", 4)
     relabel.run(config, workdir)
     in_parts = files.read(0)[1]
@@ -221,7 +221,9 @@ def test_seeds_that_train_at_once_are_those_that_train_alone(prepared, x64, tmp_
 
     one, other = (train([seed], f"{seed}")[0] for seed in (1, 2))
     assert (one.curve.loss != other.curve.loss).all()
-    monkeypatch.setattr(student, "POOL_BYTES", 0)  # batch follows batch, partners with it
+    monkeypatch.setattr(
+        device_pool, "pool_bytes", lambda: 0
+    )  # batch follows batch, partners with it
     together = train([1, 2], "both")
     for alone, beside in zip((one, other), together, strict=True):
         np.testing.assert_allclose(beside.curve.loss, alone.curve.loss, rtol=1e-6)

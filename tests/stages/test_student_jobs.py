@@ -13,6 +13,7 @@ from tiny_run import CLASSES, SIZE, coloured, make_config, save_teacher, train_s
 
 from delt_jax.data.selection import Subset
 from delt_jax.errors import InputError
+from delt_jax.runtime import hosts
 from delt_jax.runtime.hosts import Hosts
 from delt_jax.runtime.workdir import WorkDir
 from delt_jax.stages import student_jobs
@@ -148,8 +149,8 @@ def test_students_that_began_together_are_dealt_to_one_host(train, began, monkey
         train("run", 3)
     with monkeypatch.context() as patch:
         as_host(patch, 1, 2)
-        with pytest.raises(InputError, match="not there"):
-            train("run", 3)  # it has no share, and nobody makes the files
+        with pytest.raises(KeyError, match=NAMES[0]):
+            train("run", 3)  # it has no share, and nobody tells what the files are to be
     as_host(monkeypatch, 0, 2)
     train("run", 3)
     assert began == [(3, 0), (3, 3)]
@@ -161,3 +162,28 @@ def test_students_that_are_to_train_one_by_one_do_so_though_they_began_together(
         train("run", 3)
     assert train("run", 1) == train("whole", 1)
     assert began == [(3, 0)] + 6 * [(1, 0)]
+
+
+def test_a_record_of_another_host_is_waited_for(tmp_path, monkeypatch):
+    """A shared file system shows no file at first, then what lay there before, then the record."""
+    config, workdir = make_config(tmp_path), WorkDir(tmp_path)
+    teacher = save_teacher(workdir)
+    protocol = read_protocol(config, "conv3", describe(config), teacher, "hard")
+    job = Job("conv3", protocol, "random", 4)
+    work = StudentJobs(
+        *("evaluate", workdir.evaluation, workdir),
+        sets={},
+        test=CroppedImages(train_source(config), SIZE),
+        teacher=teacher,
+        data="colours",
+        at_once=0,
+    )
+    shown = iter([None, {"fingerprint": "old", "top1": 1.0}, {"fingerprint": "new", "top1": 2.0}])
+
+    def look_again(seconds):
+        if (record := next(shown)) is not None:
+            workdir.write_json(job.path(workdir.evaluation), record)
+
+    monkeypatch.setattr(hosts, "time", types.SimpleNamespace(monotonic=float, sleep=look_again))
+    assert work._record(job, "new")["top1"] == 2.0
+    assert next(shown, "all") == "all"
