@@ -3,10 +3,11 @@
 import datetime as dt
 import os
 import pathlib
+import resource
 
 # Before jax is imported, so that it holds for the processes that tests start as well.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of a test's time is compilation. Programs in float64 are compiled in full, see `x64`.
+# Most of a test's time is compilation; see `optimised` for the few where it is not.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads would spin against the other workers'
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,6 +45,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("delt_jax")
 
+PROGRAMS = 3 << 30  # bytes
 TESTS = pathlib.Path(__file__).parent
 REQUIRE_TORCH = os.environ.get("DELT_REQUIRE_TORCH") == "1"
 
@@ -91,12 +93,18 @@ def _is_large(file):
 
 @pytest.fixture
 def x64():
-    """Runs the test with 64-bit types, its programs compiled with all optimisations."""
-    fast = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
+    """Runs the test with 64-bit types."""
     with jax.enable_x64(True):
         yield
-    jax.config.update("jax_disable_most_optimizations", fast)
+
+
+@pytest.fixture
+def optimised():
+    """Compiles the test's programs in full: for float64 convolutions of more than toy size."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,6 +113,15 @@ def one_device():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mesh, "local_devices", lambda: jax.local_devices()[:1])
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Forgets compiled programs after a module once they fill gigabytes."""
+    yield
+    pages = pathlib.Path("/proc/self/statm")  # of Linux
+    if pages.exists() and int(pages.read_text().split()[1]) * resource.getpagesize() > PROGRAMS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
