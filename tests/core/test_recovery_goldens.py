@@ -175,7 +175,7 @@ def test_masked_loop_reproduces_the_published_run(recovery_golden):
 
 
 def test_first_rounds_of_a_resnet_reproduce_the_published_run(large_recovery_golden):
-    """The second step meets the images that the first one left: gradient, Adam, strides, shortcuts."""
+    """The second step meets the images that the first one left: gradient, Adam, strides."""
     reproduce(Golden(large_recovery_golden), chunks_of_each_batch=FIRST_CHUNKS)
 
 
