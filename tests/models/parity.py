@@ -59,9 +59,7 @@ USUAL = {
 
 
 def parameter(arch):
-    """Tests of one network share what `ours` computes, so they go to one of xdist's workers."""
-    marks = [pytest.mark.xdist_group(arch), *([] if arch in USUAL else [pytest.mark.slow])]
-    return pytest.param(arch, marks=marks, id=arch)
+    return pytest.param(arch, marks=[] if arch in USUAL else [pytest.mark.slow], id=arch)
 
 
 ARCHS = [parameter(arch) for arch in SIDES]
