@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def program_environment(pytestconfig) -> dict[str, str]:
-    """Returns the environment of a program beside the clone, with the compile cache of all tests."""
+    """Returns the environment of a program beside the clone; it shares the compile cache."""
     kept = pytestconfig.cache.mkdir("compiled")
     return os.environ | {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
