@@ -10,8 +10,10 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo quick test test-all lint format venv clean
 
 # Each prints its slowest tests at the end; PYTEST_ARGS="-k synthesis" runs a part.
-PYTEST := -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadgroup --durations=20
-QUICK := tests/test_imports.py tests/test_pipeline.py tests/test_main.py tests/core tests/configs tests/stages/test_options.py
+PYTEST := -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal --durations=20
+QUICK := tests/test_imports.py tests/test_pipeline.py tests/core tests/configs tests/stages/test_options.py
+LONGER := data_parallel programs randaugment stored_views views diversity # of tests/core
+QUICK += $(LONGER:%=--ignore=tests/core/test_%.py) -k 'not first_rounds and not masked_loop'
 
 help:
 	@echo 'make demo     distil the digits of scikit-learn, train students, write runs/demo/report.html'

@@ -3,10 +3,11 @@
 import datetime as dt
 import os
 import pathlib
+import resource
 
 # Before jax is imported, so that it holds for the processes that tests start as well.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of a test's time is compilation. Programs in float64 are compiled in full, see `x64`.
+# Most of a test's time is compilation; see `optimised` for the few where it is not.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads would spin against the other workers'
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,6 +45,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("delt_jax")
 
+PROGRAMS = 3 << 30  # bytes
 TESTS = pathlib.Path(__file__).parent
 REQUIRE_TORCH = os.environ.get("DELT_REQUIRE_TORCH") == "1"
 
@@ -77,11 +79,14 @@ def pytest_generate_tests(metafunc):
             metafunc.parametrize(argument, [_golden(file) for file in files])
     if "large_recovery_golden" in metafunc.fixturenames:
         files = [file for file in golden_files(metafunc.config, False) if _is_large(file)]
-        metafunc.parametrize("large_recovery_golden", files, ids=lambda file: file.stem)
+        # The smaller stem has half the pixels, so its first steps are part of `make test`.
+        runs = [_golden(file, is_slow="imagenet_stem" not in file.stem) for file in files]
+        metafunc.parametrize("large_recovery_golden", runs)
 
 
-def _golden(file):
-    return pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if _is_large(file) else [])
+def _golden(file, is_slow=None):
+    is_slow = _is_large(file) if is_slow is None else is_slow
+    return pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if is_slow else [])
 
 
 def _is_large(file):
@@ -91,12 +96,18 @@ def _is_large(file):
 
 @pytest.fixture
 def x64():
-    """Runs the test with 64-bit types, its programs compiled with all optimisations."""
-    fast = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
+    """Runs the test with 64-bit types."""
     with jax.enable_x64(True):
         yield
-    jax.config.update("jax_disable_most_optimizations", fast)
+
+
+@pytest.fixture
+def optimised():
+    """Compiles the test's programs in full: for float64 convolutions of more than toy size."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,6 +116,15 @@ def one_device():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mesh, "local_devices", lambda: jax.local_devices()[:1])
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Forgets compiled programs after a module once they fill gigabytes."""
+    yield
+    pages = pathlib.Path("/proc/self/statm")  # of Linux
+    if pages.exists() and int(pages.read_text().split()[1]) * resource.getpagesize() > PROGRAMS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

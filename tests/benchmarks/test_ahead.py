@@ -14,6 +14,7 @@ from delt_jax.errors import InputError
 TINY = ["--arch=conv3_w32", "--size=8", "--images=4", "--ipc=4", "--classes=2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["h200", "v5e-8"])
 def test_a_row_for_each_number_of_class_batches(name, monkeypatch, tmp_path):
     monkeypatch.setattr(ahead, "devices", lambda name, count: jax.devices()[:count])

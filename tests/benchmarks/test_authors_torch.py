@@ -20,6 +20,7 @@ def authors(torchvision):
     return authors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "size"), [("resnet18", 64), ("resnet18_small", 32), ("cifar_resnet20", 32)]
 )

@@ -8,6 +8,7 @@ from delt_jax.runtime import matrix_rate
 WORK = evaluation.Work("conv3_w32", 8, batch=4, operations=0)  # RandAugment takes long to compile
 
 
+@pytest.mark.slow
 def test_a_student_is_timed(monkeypatch, tmp_path):
     monkeypatch.setitem(evaluation.WORKS, "tiny", WORK)
     monkeypatch.setitem(matrix_rate.SIDE, "cpu", 16)

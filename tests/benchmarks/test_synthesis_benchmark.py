@@ -36,6 +36,7 @@ def test_rounds_are_the_prefixes_of_the_schedule(tmp_path):
     assert "| 2 active |" in tables.synthesis(result)
 
 
+@pytest.mark.slow
 def test_early_late_counts_all_image_iterations(monkeypatch):
     monkeypatch.setattr(synthesis, "refuse_kept_programs", lambda folder: None)  # time is no matter
     found = measure("--parts=early_late", "--class-batches=2")["early_late"]
@@ -52,6 +53,7 @@ def test_kept_programs_are_refused_where_compiling_is_timed():
         synthesis.refuse_kept_programs("/kept")
 
 
+@pytest.mark.slow
 def test_class_batches_and_ipc_grow(tmp_path):
     result = measure("--parts=class_batches,ipc", "--try-class-batches=1,2", "--try-ipc=2")
     first, second = result["class_batches"]

@@ -6,6 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from recipes import golden_architecture, golden_variables
 
 from delt_jax.core import packing, rounds, synthesis
@@ -15,10 +16,11 @@ from delt_jax.core.schedule import ClassBatch, Schedule
 from delt_jax.stages import matching
 
 TOLERANCE = 1e-9
+pytestmark = pytest.mark.usefixtures("optimised", "x64")
 # Of a masked ResNet; the first round is the one with most masked. XLA's float64 convolutions inside
 # a loop take minutes for the whole run, which the prefixes and the ConvNet do to the end.
 MASKED_CHUNKS = 1
-FIRST_CHUNKS = 3
+FIRST_CHUNKS = 2
 
 
 class Golden:
@@ -162,22 +164,22 @@ def reproduce(golden, sliced=True, steps_per_call=1, chunks_of_each_batch=None):
         np.testing.assert_allclose(images * golden.std + golden.mean, golden.pixels, atol=1e-6)
 
 
-def test_recovery_reproduces_the_published_run(x64, recovery_golden):
+def test_recovery_reproduces_the_published_run(recovery_golden):
     reproduce(Golden(recovery_golden))
 
 
-def test_masked_loop_reproduces_the_published_run(x64, recovery_golden):
+def test_masked_loop_reproduces_the_published_run(recovery_golden):
     golden = Golden(recovery_golden)
     masked = MASKED_CHUNKS if "resnet" in golden.meta["arch"] else None
     reproduce(golden, sliced=False, steps_per_call=3, chunks_of_each_batch=masked)
 
 
-def test_first_rounds_of_a_resnet_reproduce_the_published_run(x64, large_recovery_golden):
-    """The loss of the third step depends on the images after two: step, strides and shortcuts."""
+def test_first_rounds_of_a_resnet_reproduce_the_published_run(large_recovery_golden):
+    """The second step meets the images that the first one left: gradient, Adam, strides."""
     reproduce(Golden(large_recovery_golden), chunks_of_each_batch=FIRST_CHUNKS)
 
 
-def test_teacher_and_its_terms_match_a_plain_forward(x64, recovery_golden):
+def test_teacher_and_its_terms_match_a_plain_forward(recovery_golden):
     golden = Golden(recovery_golden)
     method = golden.method(0)
     first4 = jnp.asarray(golden.initial[:4])

@@ -9,13 +9,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
-def one_device(pytestconfig) -> dict[str, str]:
-    """The environment of a program beside the clone: one device, and compiled programs are kept."""
-    kept = pytestconfig.cache.mkdir("compiled-documents")
+def program_environment(pytestconfig) -> dict[str, str]:
+    """Returns the environment of a program beside the clone; it shares the compile cache."""
+    kept = pytestconfig.cache.mkdir("compiled")
     return os.environ | {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        "XLA_FLAGS": "",
         "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(8 << 30),
         "JAX_COMPILATION_CACHE_DIR": str(kept),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",

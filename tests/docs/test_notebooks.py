@@ -21,11 +21,10 @@ def test_outputs_are_not_stored(path):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("digits")  # see test_pages.py
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tmp_path, one_device, monkeypatch):
+def test_a_notebook_runs(path, tmp_path, program_environment, monkeypatch):
     """In a kernel of this interpreter; a cell that fails fails here."""
-    for name, value in one_device.items():
+    for name, value in program_environment.items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(

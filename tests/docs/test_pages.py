@@ -22,8 +22,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"python -m ((?:delt_jax|benchmarks)[.\w]*)((?:[^\n`\\|]|\\\n)*)")
 FENCE = re.compile(r"(?:<!-- run: (\w+) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
-# What runs the digits compiles the same programs, so one worker runs all of it (test_notebooks.py).
-AFTER_ANOTHER = pytest.mark.xdist_group("digits")
 INDENTED = re.compile(r"(?:(?<=\n\n)|^)((?: {4}[^\n]*\n)+)", re.M)
 
 
@@ -109,17 +107,19 @@ def test_the_flags_of_a_benchmark_exist(program, words):
     [
         pytest.param(
             *found,
-            marks=[pytest.mark.slow, AFTER_ANOTHER] if found[1] == "digits" else [],
+            marks=[pytest.mark.slow] if found[1] == "digits" else [],
             id=f"{found[0].stem}-{found[1] or number}",
         )
         for number, found in enumerate(snippets())
     ],
 )
-def test_a_snippet_parses_and_runs_if_it_says_so(page, name, code, tmp_path, one_device):
+def test_a_snippet_parses_and_runs_if_it_says_so(page, name, code, tmp_path, program_environment):
     assert ast.parse(code).body
     if name:
         command = [sys.executable, "-c", code]
-        done = subprocess.run(command, cwd=tmp_path, env=one_device, text=True, capture_output=True)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=program_environment, text=True, capture_output=True
+        )
         assert done.returncode == 0, done.stderr
         # What a page says that a snippet prints follows it in a block of its own.
         said = re.search(

@@ -50,8 +50,19 @@ SIDES = {
     "swin_v2_t": 71,  # 17, 9, 5 and 3 patches: windows are padded, shifted or not, merging is odd
 }
 
-# Tests of one network share what `ours` computes, so they go to one of xdist's workers.
-ARCHS = [pytest.param(arch, marks=pytest.mark.xdist_group(arch), id=arch) for arch in SIDES]
+# What every change is tested with: teachers and students of the paper's small tables, a bottleneck,
+# grouped and shuffled channels, attention. The others take ten seconds and more each.
+USUAL = {
+    "conv3", "cifar_resnet20", "resnet18", "resnet18_small", "resnet50_small",
+    "shufflenet_v2_x0_5", "mobilenet_v2_small", "deit_tiny",
+}  # fmt: skip
+
+
+def parameter(arch):
+    return pytest.param(arch, marks=[] if arch in USUAL else [pytest.mark.slow], id=arch)
+
+
+ARCHS = [parameter(arch) for arch in SIDES]
 
 # Quicker to compile than the default, and to run than level 0, whose float64 loops are slow.
 QUICK = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}

@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parity import ARCHS, CLASSES, QUICK, SIDES, assert_near, ours
+from parity import ARCHS, CLASSES, SIDES, assert_near, ours, parameter
 
 from delt_jax.models import registry, torch_weights
 
 torch = pytest.importorskip("torch")
+
+# Of 60 million weights and more, which take long to draw.
+LARGE = {"resnet152", "wide_resnet50_2", "alexnet", "vgg11", "vgg11_bn", "vit_b_16"}
 
 import torch_networks  # noqa: E402 (needs torch)
 
@@ -29,7 +32,9 @@ def test_agrees_with_torch(arch, torchvision):
         assert_near(mine.running[key], value, key)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGE else []) for n in SIDES]
+)
 def test_import_and_export_are_inverse_to_the_bit(arch, torchvision):
     torch.manual_seed(0)
     expected = torch_networks.build(arch, torchvision).state_dict()
@@ -48,13 +53,13 @@ def test_import_and_export_are_inverse_to_the_bit(arch, torchvision):
 SIBLINGS = {"resnet34", "resnet50_small", "resnet101", "resnet152", "wide_resnet50_2", "vgg11"}
 
 
-@pytest.mark.parametrize("arch", sorted(SIDES.keys() - SIBLINGS))
+@pytest.mark.parametrize("arch", [parameter(arch) for arch in SIDES if arch not in SIBLINGS])
 def test_starts_as_torch_does(arch, torchvision):
     torch.manual_seed(0)
     model = torch_networks.build(arch, torchvision)
     expected = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
     module = registry.create(arch, CLASSES, SIDES[arch])
-    init = jax.jit(module.init, compiler_options=QUICK)
+    init = jax.jit(module.init)
     images = jnp.zeros((1, SIDES[arch], SIDES[arch], 3))
     state = torch_weights.to_state_dict(init(jax.random.key(0), images))
     assert state.keys() == expected.keys()

@@ -48,6 +48,7 @@ def exported(tmp_path_factory):
     return workdir, images, folders
 
 
+@pytest.mark.slow
 def test_from_the_compact_layout(exported):
     workdir, images, folders = exported
     data = DistilledSet(folders["labels"], folders["labels"] / "labels")

@@ -137,7 +137,11 @@ ALL = ("squeeze", "select", "synthesize", "relabel", "evaluate", "fairness", "re
         ({"evaluate.augment": False}, "evaluate.augment False: expected True, fairness compares"),
         ({"evaluate.students": ("conv3_w32",)}, "fairness.full_data_top1 0 with student conv3_w32"),
         ({"evaluate.students": ("conv3_w32",), "fairness.full_data_top1": 50.0}, None),
-        ({"evaluate.batch_norm": "per_device"}, "batch_size 3 of conv3 .* multiple of the 4 dev"),
+        pytest.param(
+            {"evaluate.batch_norm": "per_device"},
+            "batch_size 3 of conv3 .* multiple of the 4 dev",
+            marks=pytest.mark.four_devices,
+        ),
         ({"evaluate.batch_norm": "per_device", "evaluate.batch_size": 4}, None),
         (
             {"export.formats": ("labels",)},

@@ -182,6 +182,7 @@ def test_unknown_mode(config, workdir):
         select.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_shared_resnet20_scores_its_published_accuracy(shared_data, tmp_path):
     """91.73 % of the 10,000 test images, from a .safetensors file and an archive to logits."""
     command = [sys.executable, str(shared_data / "unpack.py"), "cifar10", str(tmp_path), "--npz"]

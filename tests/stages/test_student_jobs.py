@@ -20,9 +20,9 @@ from delt_jax.stages import student_jobs
 from delt_jax.stages.cropped_images import CroppedImages, Scope
 from delt_jax.stages.opening import describe
 from delt_jax.stages.protocol import read_protocol
-from delt_jax.stages.student import StudentTrainer
+from delt_jax.stages.student import StudentTrainer, Trained
 from delt_jax.stages.student_jobs import Job, StudentJobs
-from delt_jax.stages.students_under_way import UnderWay
+from delt_jax.stages.students_under_way import Curve, UnderWay
 from delt_jax.stages.training_sets import TrainingSet
 
 
@@ -36,6 +36,17 @@ def test_a_job_has_a_file_and_says_what_it_is(tmp_path):
     step = Job("conv3", protocol, "random", 4, "step2", Scope((0, 2)), {"step": 2, "classes": 2})
     assert step.path(tmp_path) == tmp_path / "random-conv3-4-step2.json"
     assert step.describe() == {**told, "step": 2, "classes": 2}
+
+
+def test_a_record_has_the_last_epoch_first_and_the_best_beside_it(tmp_path):
+    config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")
+    protocol = read_protocol(config, "conv3", describe(config), save_teacher(workdir))
+    top1 = np.array([40.0, np.nan, 60.0, 50.0])
+    curve = Curve(np.full(4, 0.5), top1, np.arange(1.0, 5.0))
+    trained = Trained({}, curve, np.array([40.0, 50.0, 60.0]))
+    record = student_jobs._as_record(trained, Job("conv3", protocol, "random", 4), images=6)
+    assert (record["top1"], record["best_top1"], record["best_epoch"]) == (50.0, 60.0, 3)
+    assert record["curve"] == [(1, 40.0), (3, 60.0), (4, 50.0)]
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path):
