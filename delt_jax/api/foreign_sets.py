@@ -39,7 +39,9 @@ def copy_folder(source: pathlib.Path, destination: pathlib.Path) -> None:
     Raises:
       InputError: where it is no ImageFolder, an image cannot be read, or two differ in size.
     """
-    root = source / "train" if (source / "train").is_dir() else source
+    # One without folders in it is a class of that name, as CIFAR-100 has it.
+    nested = any(path.is_dir() for path in (source / "train").glob("*"))
+    root = source / "train" if nested else source
     found = open_two_folders(root, root, "train")
 
     def file_of(index: int) -> tuple[str, bytes]:
