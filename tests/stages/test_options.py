@@ -44,7 +44,8 @@ VALUES = {
 VALID = {
     "true": {
         "a flag": "deterministic data.strict teacher.squeeze.flip synthesis.early_late "
-        "synthesis.departed_drift synthesis.fresh_bias_correction synthesis.view_per_image synthesis.sliced "
+        "synthesis.departed_drift synthesis.fresh_bias_correction synthesis.view_per_image "
+        "synthesis.sliced "
         "evaluate.augment evaluate.double_bn_update",
     },
     "text": {
