@@ -1,7 +1,6 @@
 """Teachers of the API: trained on images, or loaded."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from delt_jax.core import programs
 from delt_jax.errors import InputError
 from delt_jax.models import registry
 from delt_jax.models.network import CARD, Network, load_network, save_network
+from delt_jax.runtime import strict_json
 from delt_jax.runtime.progress import Advance, listening
 from delt_jax.runtime.workdir import expanded
 from delt_jax.stages import diversity, squeeze
@@ -125,7 +125,7 @@ def load_teacher(
         if cards and arch is None:
             arch = load_network(cards[0]).arch
         if classes is not None and not isinstance(classes, str):
-            classes = json.dumps([str(entry) for entry in classes])
+            classes = strict_json.dumps([str(entry) for entry in classes])
         config = make_config(
             "train_teacher",
             {},
