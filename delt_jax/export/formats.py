@@ -135,9 +135,13 @@ def export(
             records = chosen.write(opened, partial, values) or opened.records
             text = chosen.front_matter(opened) + card.write_card(opened, name, chosen.loading)
             (partial / "README.md").write_text(text, encoding="utf-8")
-            made = {"format": name, "delt_jax": delt_jax.__version__, "options": values}
-            classes = {"class_names": list(opened.class_names)}  # in label order
-            write_manifest(partial, records, {**opened.header, **classes, EXPORT: made})
+            made = {
+                "format": name,
+                "delt_jax": delt_jax.__version__,
+                "options": values,
+                "class_names": list(opened.class_names),  # in label order
+            }
+            write_manifest(partial, records, {**opened.header, EXPORT: made})
         written[name] = folder
     return written
 

@@ -30,7 +30,7 @@ def test_card_manifest_and_sums(name, tmp_path):
     assert problems(written[name]) == []
     header = read_manifest(written[name]).header
     assert header["method"] == "EarlyLate"
-    assert header["class_names"] == ["zero", "one", "two"]  # in label order
+    assert header["export"]["class_names"] == ["zero", "one", "two"]  # in label order
     assert header["export"]["format"] == name
     assert header["export"]["options"]["quality"] == 90
     assert len(json.loads((written[name] / "manifest.json").read_text())["images"]) == 24
