@@ -45,7 +45,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("delt_jax")
 
-PROGRAMS = 3 << 30  # bytes
+PROGRAMS = 5 << 30  # bytes
 TESTS = pathlib.Path(__file__).parent
 REQUIRE_TORCH = os.environ.get("DELT_REQUIRE_TORCH") == "1"
 

@@ -68,7 +68,10 @@ def _step(per_image):
     )(state)
 
 
-@pytest.mark.parametrize("per_image", [False, True], ids=["batch_view", "image_views"])
+IMAGE_VIEWS = pytest.param(True, marks=pytest.mark.slow, id="image_views")
+
+
+@pytest.mark.parametrize("per_image", [pytest.param(False, id="batch_view"), IMAGE_VIEWS])
 def test_a_step_is_the_same_in_every_platform_s_form(x64, per_image):
     state, metrics = _step(per_image)
     for platform in ("gpu", "tpu"):

@@ -83,7 +83,10 @@ def run(
     return images
 
 
-@pytest.mark.parametrize("per_image", [False, True], ids=["batch_view", "image_views"])
+IMAGE_VIEWS = pytest.param(True, marks=pytest.mark.slow, id="image_views")
+
+
+@pytest.mark.parametrize("per_image", [pytest.param(False, id="batch_view"), IMAGE_VIEWS])
 def test_masked_full_buffer_equals_sliced_prefix(teacher, per_image):
     sliced = run(teacher, per_image=per_image)
     masked = run(teacher, per_image=per_image, sliced=False)
@@ -94,6 +97,7 @@ def test_packed_equals_one_by_one(teacher):
     np.testing.assert_allclose(run(teacher, width=2), run(teacher), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_pack_padded_with_ragged_and_empty_batches_equals_one_by_one(teacher):
     alone = run(teacher, batch=5)  # class batches of 5, 5 and 2 slots that cut classes in two
     np.testing.assert_allclose(run(teacher, batch=5, width=4), alone, rtol=0, atol=1e-10)

@@ -33,7 +33,7 @@ def test_bytes_and_records_are_kept(distilled, tmp_path):
         assert (folder / record.file).read_bytes() == (distilled / original.file).read_bytes()
         assert dataclasses.replace(record, file=original.file) == original
     made = after.header.pop("export")
-    assert after.header == {**before.header, "class_names": ["zero", "one", "two"]}
+    assert after.header == before.header
     assert made["format"] == "image_folder" and made["options"]["naming"] == "class"
 
 

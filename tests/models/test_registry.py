@@ -56,7 +56,8 @@ def paths_of(tree, leaf_names) -> set[tuple[str, ...]]:
 
 # Tracing them takes seconds, and all but DenseNet have a shallower sibling of the same blocks.
 DEEP = {
-    "cifar_resnet56", "cifar_resnet110", "densenet121", "regnet_y_8gf",
+    "cifar_resnet32", "cifar_resnet44", "cifar_resnet56", "cifar_resnet110",
+    "densenet121", "regnet_y_8gf", "resnet34", "resnet34_small", "resnet50",
     "resnet101", "resnet101_small", "resnet152", "resnet152_small",
     "wide_resnet50_2", "wide_resnet50_2_small",
 }  # fmt: skip

@@ -148,7 +148,13 @@ def test_hosts_share_the_steps(prepared, seen, monkeypatch):
     waits = []
     crew = hosts.Hosts()
     crew.index, crew.count = 1, 2
-    monkeypatch.setattr(crew, "wait", waits.append)
+
+    def gather(name, own):
+        waits.append(name)
+        others = {path.stem: "another" for path in workdir.continual.glob("*.json")}
+        return [others, dict(own)]
+
+    monkeypatch.setattr(crew, "gather", gather)
     monkeypatch.setattr(crew, "agree", lambda name, value: value)
     monkeypatch.setattr(hosts, "_current", crew)
     continual.run(config, workdir)

@@ -100,7 +100,9 @@ def test_squeeze(folder, tmp_path, monkeypatch, caplog, hold_bytes):
     ]
     assert np.isfinite(losses).all()
     rows = list(csv.DictReader(workdir.unreadable_csv.read_text().splitlines()))
-    assert [row["img_path"] for row in rows] == [name for name in BROKEN for _ in range(2)]
+    assert [(row["split"], row["img_path"]) for row in rows] == [
+        (split, name) for split in ("test", "train") for name in BROKEN
+    ]
     assert [message.split(" could")[0] for message in caplog.messages] == [
         "squeeze, training images: 3 of 18 images",
         "squeeze, test images: 3 of 18 images",

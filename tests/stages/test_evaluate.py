@@ -95,7 +95,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("pool_bytes", "batch_size"), [(0, 4), (2**30, 3)]
+    ("pool_bytes", "batch_size"), [pytest.param(0, 4, marks=pytest.mark.slow), (2**30, 3)]
 )  # 4: the last is ragged
 def test_students_of_several_seeds_at_once_are_those_of_each(
     prepared, monkeypatch, tmp_path, pool_bytes, batch_size

@@ -207,6 +207,7 @@ def test_a_student_learns_as_by_hand(prepared, x64, tmp_path, options):
     )
 
 
+@pytest.mark.slow
 def test_seeds_that_train_at_once_are_those_that_train_alone(prepared, x64, tmp_path, monkeypatch):
     config, workdir, images = prepared
     relabel.run(config, workdir)

@@ -49,7 +49,7 @@ def test_without_iterations_the_images_are_those_of_the_selection(prepared):
     names = [source.names[index] for index in mosaics().indices[1, [1, 3, 5, 7]]]
     assert (records[3].source, records[3].sources) == (names[0], tuple(names))
     assert records[3].boxes == tuple(map(tuple, BOXES[[1, 3, 1, 3]].tolist()))
-    assert read_manifest(workdir.distilled).header["method"] == "RDED"
+    assert read_manifest(workdir.distilled).header["method"] == "rded"
     schedule = workdir.read_json(workdir.schedule_json)
     assert (schedule["iterations"], schedule["image_iterations_done"]) == (0, 0)
     assert schedule["class_batches"] == 3
@@ -77,7 +77,7 @@ def test_whole_images_may_be_left_as_they_are_too(prepared):
     images, _, records = read_distilled(workdir.distilled)
     np.testing.assert_array_equal(images, initial_images(train_source(config), chosen, SIZE))
     assert (records[0].sources, records[0].boxes) == ((), ())
-    assert read_manifest(workdir.distilled).header["method"] == "selection alone"
+    assert read_manifest(workdir.distilled).header["method"] == "rded"
 
 
 def test_the_synthesis_begins_as_the_mosaics(prepared):
@@ -88,7 +88,7 @@ def test_the_synthesis_begins_as_the_mosaics(prepared):
     images, _, records = read_distilled(workdir.distilled)
     np.testing.assert_array_equal(images, initial_images(train_source(config), mosaics(), SIZE))
     assert len(records[0].sources) == 4
-    assert read_manifest(workdir.distilled).header["method"] == "constant iterations"
+    assert read_manifest(workdir.distilled).header["method"] == "rded"
 
 
 def test_the_selected_set_of_a_student_is_of_the_same_mosaics(prepared):
