@@ -3,6 +3,7 @@
 The bytes decide how a file is read, so that a wrong suffix does no harm.
 """
 
+import itertools
 import json
 import re
 import warnings
@@ -34,6 +35,13 @@ _SAFETENSORS_DTYPES = {
     "BF16": jnp.bfloat16,
     "I64": np.int64,
     "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
 }
 # Python names that training scripts leave in their files beside the weights: their arguments, NumPy
 # numbers and arrays, mmengine's curves. Stand-ins that do nothing take their places.
@@ -41,6 +49,8 @@ _UNREAD_NAMES = (
     "argparse.Namespace",
     "numpy.dtype",
     "numpy.ndarray",
+    "numpy.bool_",
+    *(f"numpy.{kind.__name__}" for kind in dict.fromkeys(np.sctypeDict.values())),
     *(
         f"numpy.{core}.multiarray.{name}"
         for core in ("core", "_core")
@@ -205,9 +215,10 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise almost anything on broken bytes
         raise InputError(f"{path}: {_refusal(path, error)}") from error
-    if not isinstance(content, Mapping) or not content:
-        kind = f"a {type(content).__name__}" if content else f"an empty {type(content).__name__}"
-        raise InputError(f"{path}: holds {kind}, expected a state_dict")
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}, expected a state_dict")
+    if not content:
+        raise InputError(f"{path}: holds an empty dict, expected a state_dict")
     return content
 
 
@@ -245,6 +256,15 @@ def _other_archive(path: Path) -> str:
 def is_tensor(value: object) -> bool:
     """Whether a value of a file is a tensor, of torch's or an array."""
     return isinstance(value, np.ndarray) or hasattr(value, "is_floating_point")
+
+
+def has_unread_array(content: Mapping[Any, Any]) -> bool:
+    """Whether a file has NumPy arrays of a pickle under its keys, or one level below."""
+    below = [value for value in content.values() if isinstance(value, Mapping)]
+    values = itertools.chain(content.values(), *(mapping.values() for mapping in below))
+    return any(
+        isinstance(value, _Unread) and type(value).__name__ == "_reconstruct" for value in values
+    )
 
 
 def to_array(key: str, tensor: Any) -> np.ndarray:

@@ -75,6 +75,30 @@ def test_another_pickle_protocol_is_named(tmp_path):
             torch_weights.read_state_dict(tmp_path / name)
 
 
+def test_types_of_numpy_beside_the_weights_do_no_harm(tmp_path):
+    torch = pytest.importorskip("torch")
+    kinds = [np.float32, np.float64, np.bool_, np.int64, np.str_, np.dtype("f4")]
+    torch.save({"net": {"fc.bias": torch.zeros(2)}, "kinds": kinds}, tmp_path / "w.pth")
+    assert torch_weights.read_state_dict(tmp_path / "w.pth").keys() == {"fc.bias"}
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int8, np.int16, np.uint16, np.uint64])
+def test_numbers_of_any_kind_may_be_beside_the_weights_in_safetensors(kind, tmp_path):
+    beside = np.array([0, 1], kind)
+    safetensors.numpy.save_file(STATE | {"mask": beside}, tmp_path / "w.safetensors")
+    state = torch_weights.read_state_dict(tmp_path / "w.safetensors")
+    assert state["mask"].dtype == kind
+    np.testing.assert_array_equal(state["mask"], beside)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_arrays_of_numpy_in_a_pickle_are_named(nested, tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"net": STATE, "epoch": 3} if nested else STATE, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"no tensors under .*NumPy arrays in a pickle are not"):
+        torch_weights.read_state_dict(tmp_path / "w.pth")
+
+
 def test_an_empty_mapping_is_called_empty(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({}, tmp_path / "w.pth")
