@@ -114,8 +114,13 @@ def load_teacher(
     """
     folder = pathlib.Path(weights).expanduser()
     cards = [path for path in (folder, folder / "teacher") if (path / CARD).is_file()]
-    if cards and arch is None and statistics is None and classes is None:
+    if cards and arch is None and statistics is None and weights_key is None and classes is None:
         teacher = load_network(cards[0])
+    elif cards and data is None:
+        raise InputError(
+            f"teacher {str(weights)!r}: arch, statistics, weights_key or classes without data; "
+            "expected data together with them"
+        )
     elif data is None:
         raise InputError(
             f"teacher {str(weights)!r}: no folder with a {CARD}; expected one, or weights together "

@@ -88,7 +88,7 @@ def choose(
     named = {path: _under(path, tensors, key) for path, tensors in sets.items()}
     named = {path: tensors for path, tensors in named.items() if tensors}
     if not named:
-        there = ", ".join(path or "(unnamed)" for path in sets)
+        there = ", ".join(path or f"keys of {_first_words(sets[path])}" for path in sets)
         raise InputError(f"no weights under weights_key = {key!r}; there are {there}")
     covered = {path: coverage(tensors) if coverage else 0 for path, tensors in named.items()}
     if coverage and len(named) > 1 and not key:
@@ -111,6 +111,12 @@ def choose(
             *(source, taken or "no name", ", ".join(others)),
         )
     return named[taken]
+
+
+def _first_words(tensors: Mapping[str, Any]) -> str:
+    """What the keys of a set begin with: its prefixes, where it has any."""
+    words = [*dict.fromkeys(key.partition(".")[0] for key in tensors)]
+    return ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")
 
 
 def _under(path: str, tensors: Mapping[str, Any], key: str) -> dict[str, Any]:

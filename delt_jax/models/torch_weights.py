@@ -77,7 +77,11 @@ def read_state_dict(
     try:
         if not sets:
             shown = _some([str(entry) for entry in content])
-            raise InputError(f"no tensors under {shown}; expected a state_dict, bare or nested")
+            arrays = "; NumPy arrays in a pickle are not read, save tensors or .safetensors"
+            raise InputError(
+                f"no tensors under {shown}; expected a state_dict, bare or nested"
+                + (arrays if weight_files.has_unread_array(content) else "")
+            )
         tensors = state_dicts.choose(sets, path.name, key, coverage)
         return {name: weight_files.to_array(name, tensor) for name, tensor in tensors.items()}
     except InputError as error:

@@ -3,9 +3,11 @@
 The bytes decide how a file is read, so that a wrong suffix does no harm.
 """
 
+import itertools
 import json
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,13 @@ _SAFETENSORS_DTYPES = {
     "BF16": jnp.bfloat16,
     "I64": np.int64,
     "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
 }
 # Python names that training scripts leave in their files beside the weights: their arguments, NumPy
 # numbers and arrays, mmengine's curves. Stand-ins that do nothing take their places.
@@ -40,6 +49,8 @@ _UNREAD_NAMES = (
     "argparse.Namespace",
     "numpy.dtype",
     "numpy.ndarray",
+    "numpy.bool_",
+    *(f"numpy.{kind.__name__}" for kind in dict.fromkeys(np.sctypeDict.values())),
     *(
         f"numpy.{core}.multiarray.{name}"
         for core in ("core", "_core")
@@ -145,6 +156,12 @@ def _read_shards(path: Path) -> dict[str, Any]:
 
 def _other_kind(head: bytes) -> str:
     """What a file is that is often saved as weights by mistake; "" where nothing is recognised."""
+    if not head:
+        return "an empty file"
+    if not head.strip(b"\0"):
+        return "a file that begins with zeros, as an interrupted copy leaves it"
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it"
     text = head.removeprefix(b"\xef\xbb\xbf").strip()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer in place of the file (`git lfs pull` fetches it)"
@@ -197,32 +214,57 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
             with path.open("rb") as file:  # by a path, torch would go by its suffix
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise almost anything on broken bytes
-        raise InputError(f"{path}: {_refusal(error)}") from error
-    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"{path}: {_refusal(path, error)}") from error
+    if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}, expected a state_dict")
+    if not content:
+        raise InputError(f"{path}: holds an empty dict, expected a state_dict")
     return content
 
 
-def _refusal(error: Exception) -> str:
+def _refusal(path: Path, error: Exception) -> str:
     """Why torch has not read a file."""
     text = str(error)
+    if other := _other_archive(path):
+        return f"a zip archive of {other}, no file of torch's; expected weights"
     if "TorchScript" in text:
         return "a TorchScript archive, which holds code; save its state_dict() alone"
     if type(error).__name__ == "UnpicklingError":
         # torch names what it does not know, e.g. "GLOBAL models.resnet.ResNet was not allowed".
         named = re.search(r"GLOBAL ([\w.]+)", text)
         holds = f"holds {named[1]}" if named else "is damaged or holds more than weights"
-        return (
-            f"refused, it {holds}, which could run code; save its state_dict alone, or convert it "
-            "to .safetensors"
-        )
+        reason = f"{holds}, which could run code"
+        if "Unsupported operand" in text:
+            reason = "is damaged or no pickle of protocol 2, which torch.save writes"
+        return f"refused, it {reason}; save its state_dict alone, or convert it to .safetensors"
     reason = text.partition("\n")[0][:200] or type(error).__name__
     return f"damaged or no torch file ({reason})"
+
+
+def _other_archive(path: Path) -> str:
+    """The first entries of a zip archive that no torch.save wrote; "" for any other file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return ""
+    if any(name.endswith("/data.pkl") for name in names):
+        return ""
+    return ", ".join(names[:4]) or "nothing"
 
 
 def is_tensor(value: object) -> bool:
     """Whether a value of a file is a tensor, of torch's or an array."""
     return isinstance(value, np.ndarray) or hasattr(value, "is_floating_point")
+
+
+def has_unread_array(content: Mapping[Any, Any]) -> bool:
+    """Whether a file has NumPy arrays of a pickle under its keys, or one level below."""
+    below = [value for value in content.values() if isinstance(value, Mapping)]
+    values = itertools.chain(content.values(), *(mapping.values() for mapping in below))
+    return any(
+        isinstance(value, _Unread) and type(value).__name__ == "_reconstruct" for value in values
+    )
 
 
 def to_array(key: str, tensor: Any) -> np.ndarray:

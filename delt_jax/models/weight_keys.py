@@ -49,7 +49,7 @@ def fit(
       num_classes: rows of the network's classifier.
 
     Raises:
-      InputError: where the network is there under two prefixes.
+      InputError: where the network, or all of it but its classifier, is there under two prefixes.
     """
     candidates = _candidates(found, expected, current_key)
     covered = {prefix: keys.keys() & expected.keys() for prefix, keys in candidates.items()}
@@ -66,6 +66,8 @@ def fit(
         keys |= {key: candidates[parts[0]][key] for key in missing}
     else:
         keys |= _other_classifier(found, expected, missing, {*keys.values()}, num_classes)
+    if missing and main and len(keys) == len(expected):
+        _check_single_body([prefix for prefix in covered if covered[prefix] == covered[main]])
     used, others = {*keys.values()}, tuple(filter(None, (*parts, *complete)))
     for key, name in candidates[main].items():
         beside = main == "" and (name.startswith(others) or _stands_beside(name))
@@ -94,6 +96,15 @@ def _check_single(prefixes: Sequence[str]) -> None:
         names = ", ".join(repr(prefix.rstrip(".")) for prefix in sorted(prefixes))
         raise InputError(
             f"its keys are there under several prefixes, {names}; name one as weights_key"
+        )
+
+
+def _check_single_body(prefixes: Sequence[str]) -> None:
+    if len(prefixes) > 1:
+        names = ", ".join(repr(prefix.rstrip(".")) for prefix in sorted(prefixes))
+        raise InputError(
+            f"its layers are there under several prefixes, {names}, and its classifier outside of "
+            "them; save one whole network alone"
         )
 
 

@@ -234,6 +234,11 @@ def _adopt(
 ) -> Network:
     """A teacher that this stage made in another run."""
     teacher = load_network(folder)
+    if options.weights_key:
+        raise InputError(
+            f"{folder / CARD}: weights_key {options.weights_key!r}, expected none: a network that "
+            "was saved here has one set of weights"
+        )
     for what, found, expected in (
         ("arch", teacher.arch, options.arch),
         ("image_size", teacher.image_size, spec.image_size),

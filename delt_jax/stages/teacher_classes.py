@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,9 +34,9 @@ def choose_rows(option: str, class_names: Sequence[str], outputs: int) -> tuple[
     """
     entries = _entries(option)
     count = len(class_names)
-    numbers = [int(entry) for entry in entries if re.fullmatch(r"\d{1,9}", entry)]
+    numbers = [int(entry) for entry in entries if re.fullmatch(r"-?\d{1,9}", entry)]
     if len(numbers) == len(entries) == count:
-        beyond = [row for row in numbers if row >= outputs]
+        beyond = [row for row in numbers if not 0 <= row < outputs]
         if beyond:
             raise InputError(f"teacher.classes: row {beyond[0]}, expected 0 to {outputs - 1}")
         rows = numbers
@@ -137,7 +138,8 @@ def _parse_json(text: str, what: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
+    composed = unicodedata.normalize("NFC", name)  # file systems and editors write é in two ways
+    return " ".join(composed.replace("_", " ").casefold().split())
 
 
 def _aliases(name: str) -> list[str]:
@@ -168,5 +170,6 @@ def _find(wanted: str, rows: Mapping[str, list[int]], where: str) -> int:
                 f"class {wanted!r}: rows {shown} of {where} have this name; expected one"
             )
     raise InputError(
-        f"class {wanted!r}: expected one of {where}{did_you_mean(_plain(wanted), rows)}"
+        f"class {wanted!r}: expected one of {where}, as {next(iter(rows), '')!r}"
+        f"{did_you_mean(_plain(wanted), rows)}"
     )

@@ -64,3 +64,13 @@ def test_a_key_names_the_weights(data, tmp_path):
     teacher = delt_jax.load_teacher(path, data, arch=ARCH, weights_key="ema")
     read = torch_weights.to_state_dict(teacher.variables)
     np.testing.assert_array_equal(read["classifier.bias"], weights["classifier.bias"])
+
+
+def test_options_are_not_ignored_for_a_saved_teacher(data, tmp_path):
+    safetensors.numpy.save_file(state(2), tmp_path / "weights.safetensors")
+    teacher = delt_jax.load_teacher(tmp_path / "weights.safetensors", data, arch=ARCH)
+    delt_jax.save_teacher(teacher, tmp_path / "saved")
+    with pytest.raises(delt_jax.InputError, match="weights_key 'ema', expected none"):
+        delt_jax.load_teacher(tmp_path / "saved", data, weights_key="ema")
+    with pytest.raises(delt_jax.InputError, match="or classes without data; expected data"):
+        delt_jax.load_teacher(tmp_path / "saved", arch=ARCH)

@@ -75,3 +75,9 @@ def test_a_key_names_a_set_or_a_prefix(key, taken):
     assert {name: id(value) for name, value in chosen.items()} == {
         name: id(value) for name, value in taken.items()
     }
+
+
+def test_a_key_that_leads_nowhere_is_answered_with_the_prefixes():
+    sets = find({"model.fc.bias": np.zeros(2), "ema.fc.bias": np.zeros(2)})
+    with pytest.raises(InputError, match=r"= 'x'; there are keys of model, ema$"):
+        choose(sets, "w.pth", "x")

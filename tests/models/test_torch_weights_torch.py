@@ -83,14 +83,14 @@ def test_refuses_a_truncated_file(legacy, kept, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(STATE, path, _use_new_zipfile_serialization=not legacy)
     path.write_bytes(path.read_bytes()[:kept])
-    refuse(path, "damaged")
+    refuse(path, "damaged" if kept else "an empty file")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (torch.zeros(3), "holds a Tensor, expected a state_dict"),
-        ({}, "holds a dict, expected a state_dict"),
+        ({}, "holds an empty dict, expected a state_dict"),
         (
             {"best": 91.7, "epoch": 3},
             "no tensors under best, epoch; expected a state_dict, bare or",

@@ -1,6 +1,9 @@
 """Files and folders of weights: read by what they hold, or refused with what they are."""
 
 import json
+import pickle
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -26,6 +29,9 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:12ab\nsize 46
         ("Nicht gefunden: größer".encode(), "a text that begins 'Nicht gefunden: größer'"),
         (b"\x1f\x8b\x08\x00\x00", "compressed by gzip; unpack it"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes them"),
+        (b"", "an empty file"),
+        (bytes(600), "a file that begins with zeros, as an interrupted copy leaves it"),
+        (tarfile.TarInfo("w.pth").tobuf(), "a tar archive; unpack it"),
     ],
 )
 def test_what_a_file_is_instead_is_named(suffix, content, message, tmp_path):
@@ -49,6 +55,55 @@ def test_torch_files_are_read_whatever_the_suffix_says(name, tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"net": {"fc.bias": torch.zeros(2)}}, tmp_path / name)
     assert torch_weights.read_state_dict(tmp_path / name).keys() == {"fc.bias"}
+
+
+@pytest.mark.parametrize("name", ["w.zip.pth", "w.pt"])
+def test_another_zip_archive_is_called_by_what_is_in_it(name, tmp_path):
+    pytest.importorskip("torch")
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr("best/w.pth", "")
+    with pytest.raises(InputError, match=r"a zip archive of best/w\.pth, no file of torch's"):
+        torch_weights.read_state_dict(tmp_path / name)
+
+
+def test_another_pickle_protocol_is_named(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"fc.bias": torch.zeros(2)}, tmp_path / "w.pth", pickle_protocol=4)
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"fc.bias": 1}, 4))
+    for name in ("w.pth", "w.pkl"):
+        with pytest.raises(InputError, match="is damaged or no pickle of protocol 2"):
+            torch_weights.read_state_dict(tmp_path / name)
+
+
+def test_types_of_numpy_beside_the_weights_do_no_harm(tmp_path):
+    torch = pytest.importorskip("torch")
+    kinds = [np.float32, np.float64, np.bool_, np.int64, np.str_, np.dtype("f4")]
+    torch.save({"net": {"fc.bias": torch.zeros(2)}, "kinds": kinds}, tmp_path / "w.pth")
+    assert torch_weights.read_state_dict(tmp_path / "w.pth").keys() == {"fc.bias"}
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int8, np.int16, np.uint16, np.uint64])
+def test_numbers_of_any_kind_may_be_beside_the_weights_in_safetensors(kind, tmp_path):
+    beside = np.array([0, 1], kind)
+    safetensors.numpy.save_file(STATE | {"mask": beside}, tmp_path / "w.safetensors")
+    state = torch_weights.read_state_dict(tmp_path / "w.safetensors")
+    assert state["mask"].dtype == kind
+    np.testing.assert_array_equal(state["mask"], beside)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_arrays_of_numpy_in_a_pickle_are_named(nested, tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"net": STATE, "epoch": 3} if nested else STATE, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"no tensors under .*NumPy arrays in a pickle are not"):
+        torch_weights.read_state_dict(tmp_path / "w.pth")
+
+
+def test_an_empty_mapping_is_called_empty(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="holds an empty dict, expected a state_dict"):
+        torch_weights.read_state_dict(tmp_path / "w.pth")
 
 
 def fill(folder, *names):

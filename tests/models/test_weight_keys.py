@@ -71,6 +71,17 @@ def test_a_part_that_is_there_twice_is_refused():
         fitted(found, EXPECTED | {"norm.var": (4,)})
 
 
+@pytest.mark.parametrize("head", ["fc.", "head.fc."])
+@pytest.mark.parametrize("bodies", [("online.", "target."), ("ema.", "online.")])
+def test_two_bodies_of_one_head_are_refused(bodies, head):
+    found = {f"{head}weight": (2, 4), f"{head}bias": (2,)}
+    for body in bodies:
+        found |= {f"{body}{key}": (4,) for key in ("conv.weight", "norm.mean", "norm.var")}
+    names = ", ".join(repr(body.rstrip(".")) for body in bodies)
+    with pytest.raises(InputError, match=f"several prefixes, {names}, and its classifier outside"):
+        fitted(found, EXPECTED | {"norm.var": (4,)})
+
+
 def test_an_absent_tensor_is_not_taken_from_another_set():
     found = {key: shape for key, shape in prefixed("model.").items() if "fc.bias" not in key}
     found |= {"ema.fc.bias": (2,), "ema.fc.weight": (2, 4)}

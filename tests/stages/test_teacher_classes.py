@@ -68,6 +68,8 @@ def test_rows_are_read_from_a_file(name, text, tmp_path):
         ),
         ("nowhere.txt", PETS, 10, "got 'nowhere.txt'; expected a data set of the table"),
         ("7,10", PETS, 10, "row 10, expected 0 to 9"),
+        ("-1,4", PETS, 10, "row -1, expected 0 to 9"),
+        ("imagenet1k", PETS, 1000, "'dog': expected one of teacher.classes, as 'n01440764'"),
         ("7,7", PETS, 10, "row 7 is taken for 'dog' and 'bird'"),
         ("7,4,3", PETS, 10, "got 3 entries; expected the names of the 10 outputs of the weights"),
         ("cat,fish,bird", PETS, 3, "class 'dog': expected one of teacher.classes"),
@@ -81,6 +83,11 @@ def test_rows_are_read_from_a_file(name, text, tmp_path):
 def test_another_option_is_refused(option, names, outputs, message):
     with pytest.raises(InputError, match=message):
         choose_rows(option, names, outputs)
+
+
+@pytest.mark.parametrize(("first", "second"), [("\u00e9", "e\u0301"), ("e\u0301", "\u00e9")])
+def test_names_composed_in_two_ways_are_one(first, second):
+    assert choose_rows(f"tea,caf{first},milk", (f"Caf{second}",), 3) == (1,)
 
 
 def test_advice_names_the_rows_that_fit():
