@@ -113,7 +113,7 @@ def test_four_devices_store_and_learn_the_labels_of_one(x64):
         ("one device", "soft"),
         ("synchronised", "hard"),
         ("per_device", "soft"),
-        ("synchronised", "stored"),
+        pytest.param("synchronised", "stored", marks=pytest.mark.slow),
     ],
 )
 def test_students_of_several_seeds_train_as_each_alone(x64, labels, arrangement):

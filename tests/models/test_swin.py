@@ -10,6 +10,8 @@ import pytest
 from delt_jax.models import swin
 from delt_jax.models.swin import PatchMerging, SwinTransformerV2, WindowAttention
 
+pytestmark = pytest.mark.slow
+
 HEADS, CHANNELS = 2, 6
 PLAIN, SHIFTED = WindowAttention(HEADS, 0), WindowAttention(HEADS, 4)
 

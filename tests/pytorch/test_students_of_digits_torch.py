@@ -68,6 +68,7 @@ def test_from_the_compact_layout(exported):
     assert learned(model, images) > 75
 
 
+@pytest.mark.slow
 def test_from_fkd(exported, torchvision):
     _, images, folders = exported
     torch.manual_seed(0)

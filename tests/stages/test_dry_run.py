@@ -71,6 +71,7 @@ def test_a_source_that_is_there_is_counted(tmp_path):
     assert dry_run.split_sizes(config, spec) == ((9, 9), "")
 
 
+@pytest.mark.slow
 def test_the_synthesis_is_timed_here_and_nothing_is_written(tmp_path):
     config = tiny_run.make_config(tmp_path)
     config.synthesis.iterations, config.synthesis.round_iterations = 4, 2

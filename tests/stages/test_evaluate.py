@@ -395,7 +395,9 @@ def test_summaries_of_one_seed_have_no_deviation():
 FOUR_DEVICES = pytest.param("four devices", marks=pytest.mark.four_devices)
 
 
-@pytest.mark.parametrize("arrangement", [FOUR_DEVICES, "no pool", "loop"])
+@pytest.mark.parametrize(
+    "arrangement", [FOUR_DEVICES, "no pool", pytest.param("loop", marks=pytest.mark.slow)]
+)
 def test_a_student_is_the_same_however_it_is_arranged(prepared, monkeypatch, tmp_path, arrangement):
     config, workdir = prepared
     config.evaluate.batch_size, config.evaluate.epochs = 4, 2  # of ten images: the last is ragged

@@ -78,7 +78,7 @@ def test_the_ranking_of_select(tmp_path):
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("place", [1, 4])
+@pytest.mark.parametrize("place", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_synthesize(tmp_path, place):
     config, whole = prepare(tmp_path, "whole")
     config.checkpoint_minutes, config.synthesis.log_every = HOURS, 100
@@ -93,7 +93,9 @@ def test_synthesize(tmp_path, place):
     np.testing.assert_array_equal(images_of(workdir), images_of(whole))
 
 
-@pytest.mark.parametrize(("pool_bytes", "seeds"), [(0, [3]), (2**30, [3, 4])])
+@pytest.mark.parametrize(
+    ("pool_bytes", "seeds"), [(0, [3]), pytest.param(2**30, [3, 4], marks=pytest.mark.slow)]
+)
 def test_students_within_an_epoch_and_within_a_test(tmp_path, monkeypatch, pool_bytes, seeds):
     """Six images in batches of 4: after the first step, the second, a test, the third step."""
     config, workdir = make_config(tmp_path), WorkDir(tmp_path / "run")

@@ -282,6 +282,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killed_and_finished_it_is_the_same_ranking(teacher, source, tmp_path):
     save_network(teacher, tmp_path / "teacher")
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -159,7 +159,9 @@ def test_a_set_that_does_not_fit_is_labelled_in_parts(prepared, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, in_parts.views, whole.views)
 
 
-@pytest.mark.parametrize("options", [{}, {"epochs": 1, "dtype": "int8"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow), {"epochs": 1, "dtype": "int8"}], ids=str
+)
 def test_a_student_learns_as_by_hand(prepared, x64, tmp_path, options):
     """From the very views: shown, labelled by the teacher, rounded as kept, learned online."""
     config, workdir, images = prepared
