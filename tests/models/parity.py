@@ -50,7 +50,8 @@ SIDES = {
     "swin_v2_t": 71,  # 17, 9, 5 and 3 patches: windows are padded, shifted or not, merging is odd
 }
 
-# What every change is tested with: teachers of the paper's small tables, attention. The others take ten seconds and more each.
+# What every change is tested with: teachers of the paper's small tables, attention. The others take
+# ten seconds and more each.
 USUAL = {
     "conv3", "cifar_resnet20", "resnet18", "resnet18_small", "deit_tiny",
 }  # fmt: skip
