@@ -1,7 +1,9 @@
 """Weights in and out, and every way in which they can be wrong."""
 
+import pickle
 import re
 import sys
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -164,7 +166,8 @@ def test_refuses_a_file(name, message, tmp_path):
 
 def test_says_how_to_get_torch(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "weights.pth").touch()
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as file:  # as torch.save writes it
+        file.writestr("weights/data.pkl", pickle.dumps({}, protocol=2))
     with pytest.raises(InputError, match=re.escape("pip install delt_jax[torch]")):
         torch_weights.read_state_dict(tmp_path / "weights.pth")
 
