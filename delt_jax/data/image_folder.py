@@ -118,7 +118,15 @@ def open_two_folders(train: pathlib.Path, test: pathlib.Path, split: str) -> Fol
                 f"class {name!r}: {test / classes[name]} and {train / folder} are the same folder; "
                 "expected test images that are no training images"
             )
-    return FolderSource(test, tuple(classes[name] for name in train_classes))
+    source = FolderSource(test, tuple(classes[name] for name in train_classes))
+    for first in np.unique(source.labels, return_index=True)[1]:  # of each class
+        image = test / source.names[first]
+        if image.is_symlink() and image.resolve().is_relative_to(train.resolve()):
+            raise InputError(
+                f"{image}: a link to a training image, {image.resolve()}; expected test images "
+                "that are no training images"
+            )
+    return source
 
 
 def _test_folder(root: pathlib.Path, train: pathlib.Path) -> pathlib.Path:

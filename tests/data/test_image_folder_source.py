@@ -285,6 +285,19 @@ def test_test_images_that_are_the_training_images_are_refused(tree):
         open_two_folders(tree / "train", other, "test")
 
 
+def test_test_images_that_are_links_to_training_images_are_refused(tree):
+    links = tree / "links"
+    for name in ("cat", "dog"):
+        (links / name).mkdir(parents=True)
+        for image in (tree / "train" / name).rglob("*.png"):
+            (links / name / image.name).symlink_to(image)
+    with pytest.raises(
+        InputError, match=r"links/cat/\S+: a link to a training image, \S+/train/cat"
+    ):
+        open_two_folders(tree / "train", links, "test")
+    assert len(open_two_folders(tree / "val", links, "test"))  # links to other images are fine
+
+
 def test_names_count_in_any_unicode_form(tree):
     (tree / "train" / "cat").rename(tree / "train" / "e\u0301l\u00e8ve")
     (tree / "val" / "cat").rename(tree / "val" / "\u00e9le\u0300ve")
