@@ -179,6 +179,7 @@ def open_parquet(
         train = opened
     else:
         _check_other_files(train.files, opened.files)
+        _check_same_kind(train, opened)
     labels = opened.labels
     names = train.class_names or opened.class_names or class_names
     if names is None:
@@ -233,6 +234,16 @@ def _check_other_files(train: tuple[pathlib.Path, ...], test: tuple[pathlib.Path
             raise InputError(
                 f"{file} and {other} are the same file; expected test images that are no training "
                 "images"
+            )
+
+
+def _check_same_kind(train: "_Rows", test: "_Rows") -> None:
+    """Refuses names on one side and numbers without names on the other: nothing matches them."""
+    for rows, other in ((train, test), (test, train)):
+        if rows.columns.is_text and other.class_names is None:
+            raise InputError(
+                f"{other.files[0]}: {other.columns.label} has numbers without names, and in "
+                f"{rows.files[0]} names; expected names in both, or numbers in both"
             )
 
 

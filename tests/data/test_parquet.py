@@ -314,6 +314,17 @@ def test_names_that_one_split_has_are_those_of_both(tmp_path):
         assert test.labels.tolist() == ([1, 0] if other == "test" else [0, 1])
 
 
+@pytest.mark.parametrize("texts", [["owl", "ant"], ["10", "2"]])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_names_and_numbers_without_names_are_not_matched(tmp_path, texts, split):
+    for name in ("train", "test"):
+        labels = texts if name == split else [0, 1]
+        rows = {"image": [png(0), png(1)], "label": labels}
+        write(pa.table(rows), tmp_path / f"{name}.parquet")
+    with pytest.raises(InputError, match=r"label has numbers without names, and in \S+ names; exp"):
+        open_source("own", str(tmp_path), "test")
+
+
 def test_names_that_two_classes_share_are_not_matched(tmp_path):
     names = ("crane", "dog", "crane")
     write(table(range(3), [0, 1, 2], names=names), tmp_path / "train.parquet")
