@@ -18,6 +18,7 @@ from delt_jax.data.specs import Channels, find_spec, get_spec, statistics
 from delt_jax.errors import InputError
 from delt_jax.export.image_folder import class_folders, encode, to_uint8, write_file
 from delt_jax.export.manifest import ImageRecord, write_manifest
+from delt_jax.models.weight_files import import_torch
 from delt_jax.runtime import faults
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th")
@@ -126,12 +127,7 @@ def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        import torch  # heavy and optional
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading {path.suffix} files needs torch: pip install delt_jax[torch]"
-        ) from error
+    torch = import_torch(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -201,13 +201,19 @@ def parse_safetensors(data: bytes) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _read_torch(path: Path) -> Mapping[Any, Any]:
+def import_torch(path: Path) -> Any:
+    """Returns torch, which is heavy and optional; an `InputError` says that a file needs it."""
     try:
-        import torch  # heavy and optional: only those who read such files need it
+        import torch
     except ImportError as error:
         raise InputError(
             f"{path}: reading {path.suffix} files needs torch: pip install delt_jax[torch]"
         ) from error
+    return torch
+
+
+def _read_torch(path: Path) -> Mapping[Any, Any]:
+    torch = import_torch(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_UNREAD):
             warnings.simplefilter("ignore")  # of old formats; what cannot be read is an error
